@@ -1,0 +1,1 @@
+"""Contrastive training data and small fine-tuned models for poetry."""

@@ -1,0 +1,264 @@
+"""What a workshop teacher answers with: the output models that more than one task handles.
+
+Structure lives in JSON, prose for people is made from it by `text()`. Whatever code can compute
+(`line`, `approved`) is never asked of a model: it is left out of the schema and of the training
+target, and filled in when an answer is read.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, model_serializer
+from pydantic import SerializerFunctionWrapHandler as Handler
+from pydantic.json_schema import SkipJsonSchema
+
+FailureType = Literal[
+    "cliche", "abstraction", "vagueness", "sentimentality", "didactic", "overexplained_ending",
+    "forced_rhyme", "padding", "meter_break", "mixed_metaphor", "line_break", "diction", "bathos",
+    "overwriting", "redundancy", "incoherence", "stock_voice", "form_breach",
+]  # fmt: skip
+
+FAILURE_TYPES: dict[FailureType, str] = {
+    "cliche": "a phrase or image used so often that it no longer shows anything",
+    "abstraction": "a feeling or idea is named, with nothing to see, hear or touch",
+    "vagueness": "general words (things, somewhere, it) where a particular is needed",
+    "sentimentality": "more feeling is claimed than the poem has earned",
+    "didactic": "the poem instructs or moralises",
+    "overexplained_ending": "the close states what the images have already done",
+    "forced_rhyme": "word order or sense is bent to reach a rhyme",
+    "padding": "filler syllables or words that serve only the count",
+    "meter_break": "the promised pattern breaks for no reason",
+    "mixed_metaphor": "vehicles that cannot hold together",
+    "line_break": "prose chopped up; breaks at articles, prepositions or every clause end",
+    "diction": "a clash of register or period (thee beside laptop)",
+    "bathos": "a comic drop in tone that was not meant",
+    "overwriting": "stacked adjectives, intensifiers, thesaurus words",
+    "redundancy": "says again without gain",
+    "incoherence": "syntax, pronoun or scene cannot be followed",
+    "stock_voice": "anyone's poem: a generic speaker, greeting-card or machine manner",
+    "form_breach": "breaks the stated contract: lines, scheme, refrain",
+}
+"""The eighteen ways in which a poem fails, each with its one-line meaning."""
+
+FormName = Literal[
+    "shakespearean-sonnet", "petrarchan-sonnet", "villanelle", "sestina", "haiku", "limerick",
+    "ballad-stanza", "common-metre", "terza-rima", "rondeau", "triolet", "pantoum", "blank-verse",
+    "couplets", "quatrains", "prose-poem", "free-verse",
+]  # fmt: skip
+
+
+class Answer(BaseModel):
+    """Base of output models: frozen, unknown fields refused, computed fields kept from models.
+
+    Attributes:
+        bare: The answer is plain text, not JSON.
+        computed: Fields that code fills in; they are neither asked for nor trained on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    bare: ClassVar[bool] = False
+    computed: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _dump(self, handler: Handler, info: SerializationInfo) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        if info.context == "target":
+            return {k: v for k, v in data.items() if k not in self.computed}
+        return data
+
+    def target(self) -> str:
+        """The exact text that a model is trained to answer with."""
+        return self.model_dump_json(context="target")
+
+
+class Loc(Answer):
+    """A place in a poem, named by its words; the line number is computed from them."""
+
+    computed = frozenset({"line"})
+    quote: Annotated[
+        str,
+        Field(
+            min_length=3,
+            max_length=160,
+            description="Words copied exactly from the poem, at most two lines.",
+        ),
+    ]
+    line: SkipJsonSchema[int | None] = None
+
+
+class Strength(Answer):
+    """Something that works, and what it does to a reader."""
+
+    location: Loc
+    effect: Annotated[str, Field(min_length=20, max_length=240)]
+
+
+class Issue(Answer):
+    """Something that does not work, why, and which way to take it."""
+
+    type: FailureType
+    location: Loc
+    diagnosis: Annotated[str, Field(min_length=20, max_length=280)]
+    direction: Annotated[str, Field(min_length=20, max_length=280)]
+    severity: Literal["must_fix", "should_fix"]
+
+
+class Critique(Answer):
+    """A critique. `approved` is derived: true when no issue must be fixed."""
+
+    computed = frozenset({"approved"})
+    strengths: Annotated[tuple[Strength, ...], Field(max_length=2)]
+    issues: Annotated[tuple[Issue, ...], Field(max_length=5)]
+    approved: SkipJsonSchema[bool] = False
+
+    def text(self) -> str:
+        """The critique as a teacher would write it on the page."""
+        parts = [f"{_at(s.location)} {s.effect}" for s in self.strengths]
+        for issue in self.issues:
+            need = "must" if issue.severity == "must_fix" else "should"
+            parts.append(
+                f"{_at(issue.location)} {issue.type.replace('_', ' ')} ({need} be fixed). "
+                f"{issue.diagnosis} {issue.direction}"
+            )
+        parts.append("This poem has found its shape." if self.approved else "Not there yet.")
+        return "\n\n".join(parts)
+
+
+class Form(Answer):
+    """A form as a contract: how many lines, which rhyme, which metre."""
+
+    name: FormName
+    lines: Annotated[
+        tuple[int, ...],
+        Field(min_length=2, max_length=2, description="Fewest and most lines, in that order."),
+    ]
+    scheme: Annotated[
+        str,
+        Field(min_length=1, max_length=40, description="Such as 'ABAB CDCD EFEF GG' or 'none'."),
+    ]
+    meter: Annotated[
+        Literal["iambic", "trochaic", "anapestic", "dactylic", "mixed", "none"],
+        Field(description="The foot; 'none' for free verse."),
+    ]
+    feet: Annotated[
+        int, Field(ge=0, le=8, description="Feet in a line; 0 where there is no metre.")
+    ]
+
+    def text(self) -> str:
+        """The contract in one line, such as 'haiku, 3 lines, unrhymed, no metre'."""
+        low, high = self.lines
+        count = f"{low}" if low == high else f"{low} to {high}"
+        rhyme = "unrhymed" if self.scheme == "none" else f"rhymed {self.scheme}"
+        metre = "no metre" if self.meter == "none" else f"{self.meter}, {self.feet} feet"
+        return f"{self.name.replace('-', ' ')}, {count} lines, {rhyme}, {metre}"
+
+
+Phrase = Annotated[str, Field(min_length=3, max_length=80)]
+
+
+class Brief(Answer):
+    """What a poet is given: a way in, what to avoid, where images come from, which form."""
+
+    angle: Annotated[str, Field(min_length=60, max_length=420)]
+    avoid: Annotated[tuple[Phrase, ...], Field(min_length=5, max_length=6)]
+    imagery: Annotated[str, Field(min_length=30, max_length=240)]
+    form: Form
+
+    def text(self) -> str:
+        """The brief as the poet reads it."""
+        return (
+            f"Angle: {self.angle}\nAvoid: {'; '.join(self.avoid)}\n"
+            f"Imagery: {self.imagery}\nForm: {self.form.text()}"
+        )
+
+
+class Change(Answer):
+    """One thing to change in a draft, and where."""
+
+    type: FailureType
+    location: Loc
+    change: Annotated[str, Field(min_length=15, max_length=200)]
+
+
+class RevisionBrief(Brief):
+    """A brief in the same compact format, with what to keep and what to change."""
+
+    keep: Annotated[tuple[Loc, ...], Field(max_length=4)]
+    change: Annotated[tuple[Change, ...], Field(min_length=1, max_length=4)]
+
+    def text(self) -> str:
+        """The revision brief as the poet reads it."""
+        lines = [super().text()]
+        lines += [f"Keep: “{loc.quote}”" for loc in self.keep]
+        lines += [f"Change: “{c.location.quote}” — {c.change}" for c in self.change]
+        return "\n".join(lines)
+
+
+class Verse(Answer):
+    """A poem and nothing else. The answer is the text itself, not JSON."""
+
+    bare = True
+    text: Annotated[str, Field(min_length=1, max_length=8000)]
+
+    def target(self) -> str:
+        """The bare poem."""
+        return self.text
+
+
+def _at(location: Loc) -> str:
+    where = f"Line {location.line}, " if location.line else ""
+    return f"{where}“{location.quote}”:"
+
+
+# Checks on what a model says of a poem (sources: poetics, "Checks").
+
+_PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "—": "-", "–": "-", "…": "..."})
+
+
+def plain(text: str) -> str:
+    """Text for comparing: quotes, dashes and case unified, `/` and white space as one blank."""
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN).lower()
+    return re.sub(r"[\s/]+", " ", re.sub(r"-+", "-", text)).strip()
+
+
+def locate(quote: str, text: str) -> int | None:
+    """Line of `text` (counted from 1, blank lines not counted) on which `quote` begins.
+
+    Returns:
+        The line, or None when the quote is not there, or spans more than two lines.
+    """
+    wanted = plain(quote).strip(" .,;:!?\"'-")
+    if not wanted:
+        return None
+    words = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
+    lines = [plain(line) for line in text.split("\n") if line.strip()]
+    pairs = [f"{a} {b}" for a, b in pairwise(lines)]
+    for places in (lines, pairs):
+        for n, place in enumerate(places, start=1):
+            if words.search(place):
+                return n
+    return None
+
+
+A = TypeVar("A", bound=Answer)
+
+
+def placed(answer: A, text: str) -> A:
+    """The answer with the `line` of every `Loc` in it computed from `text`."""
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, Loc):
+            return value.model_copy(update={"line": locate(value.quote, text)})
+        if isinstance(value, Answer):
+            fields = {k: walk(getattr(value, k)) for k in type(value).model_fields}
+            return value.model_copy(update=fields)
+        if isinstance(value, tuple):
+            return tuple(walk(v) for v in value)
+        return value
+
+    placed_answer: A = walk(answer)
+    return placed_answer

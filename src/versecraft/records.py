@@ -1,0 +1,341 @@
+"""The records that travel through versecraft: frozen, with unknown fields refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from enum import StrEnum
+from io import StringIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .answers import Brief, Critique, RevisionBrief, plain
+from .errors import ErrorKind
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Quality = Literal["good", "bad"]
+Role = Literal["educator", "poet"]
+
+
+class Kind(StrEnum):
+    """What a text is."""
+
+    POEM = "poem"
+    CRITIQUE = "critique"
+    COMPARISON = "comparison"
+    AUTOPSY = "autopsy"
+    BRIEF = "brief"
+    REVISION_BRIEF = "revision_brief"
+    LESSON = "lesson"
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shown:
+    """A record that a terminal and a notebook show as a table (`__rich__`)."""
+
+    def __rich__(self) -> RenderableType:
+        raise NotImplementedError(f"{type(self).__name__} must define __rich__")
+
+    def _repr_html_(self) -> str:
+        from rich.console import Console
+
+        console = Console(record=True, file=StringIO(), width=100)
+        console.print(self)
+        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+
+
+def digest(*parts: str) -> str:
+    """Sixteen hexadecimal digits that stand for the given texts, in order."""
+    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()[:16]
+
+
+class Poem(Record):
+    r"""A poem with its line breaks, stanza breaks and indentation as they were.
+
+    Attributes:
+        text: Lines separated by `\n`, stanzas by a blank line.
+        id: Digest of the text with case, quotes, dashes and white space unified.
+        file: Where it was read, relative to the corpus; empty for poems made in memory.
+    """
+
+    text: Annotated[str, Field(min_length=1)]
+    quality: Quality
+    id: str = ""
+    title: str | None = None
+    author: str | None = None
+    year: int | None = None
+    source: str | None = None
+    licence: str | None = None
+    file: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _identify(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.get("id") and isinstance(data.get("text"), str):
+            return {**data, "id": digest(plain(data["text"]))}
+        return data
+
+
+class Dropped(Record):
+    """Something that was left out, where it stood, and why.
+
+    Attributes:
+        reason: A short code, the same for all that were dropped for it.
+        detail: The reason in words, for this one.
+        line: Line in the file, from 1, where that is known.
+        item: Number or name of the item inside the file.
+    """
+
+    file: str
+    reason: str
+    detail: str
+    line: int | None = None
+    item: str | None = None
+
+
+class Corpus(Record, Shown):
+    """The poems that were read, and everything that was not taken, with its reason."""
+
+    good: tuple[Poem, ...]
+    bad: tuple[Poem, ...]
+    dropped: tuple[Dropped, ...] = ()
+
+    @property
+    def poems(self) -> tuple[Poem, ...]:
+        """All poems, the bad ones first."""
+        return self.bad + self.good
+
+    def report(self) -> dict[str, Any]:
+        """Counts of poems, authors and licences, and of what was dropped by reason."""
+        return {
+            "good": len(self.good),
+            "bad": len(self.bad),
+            "authors": len({p.author for p in self.poems if p.author}),
+            "licences": dict(Counter(p.licence or "unknown" for p in self.poems)),
+            "dropped": dict(Counter(d.reason for d in self.dropped)),
+        }
+
+    def __rich__(self) -> RenderableType:
+        from rich.table import Table
+
+        table = Table(title="Corpus", title_justify="left")
+        table.add_column("what")
+        table.add_column("count", justify="right")
+        table.add_row("good poems", f"{len(self.good):,}")
+        table.add_row("bad poems", f"{len(self.bad):,}")
+        for reason, count in sorted(Counter(d.reason for d in self.dropped).items()):
+            table.add_row(f"dropped: {reason}", f"{count:,}")
+        return table
+
+
+class Item(Record):
+    """Something a task is done on; its fields are the variables of the task's turn.
+
+    A plugin's input model is a subclass with fields of its own. Poems reach the template as
+    their bare text, so that no turn can tell whose a poem is or whether it is good.
+    """
+
+    @property
+    def poems(self) -> tuple[Poem, ...]:
+        """The poems among the fields, in the order of the fields."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return tuple(v for v in values if isinstance(v, Poem))
+
+    @property
+    def item_id(self) -> str:
+        """A stable name: the ids of the poems, or a digest of the whole item without any."""
+        ids = ":".join(p.id for p in self.poems)
+        return ids or digest(self.model_dump_json())
+
+    def variables(self) -> dict[str, Any]:
+        """The template's variables: the fields, with each poem as its text."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {k: v.text if isinstance(v, Poem) else v for k, v in values.items()}
+
+
+class PoemItem(Item):
+    """A poem, and the brief it answers if there is one (critique, autopsy)."""
+
+    poem: Poem
+    brief: Brief | None = None
+
+    @property
+    def item_id(self) -> str:
+        """The poem's id, with a digest of the brief where there is one."""
+        return f"{self.poem.id}:{digest(self.brief.text())}" if self.brief else self.poem.id
+
+
+class PairItem(Item):
+    """Two poems to compare (comparison). Made by `Match.pair`."""
+
+    a: Poem
+    b: Poem
+    shares_topic: bool
+
+
+class RequestItem(Item):
+    """What somebody wants a poem about (brief)."""
+
+    request: Annotated[str, Field(min_length=3, max_length=400)]
+
+
+class RevisionItem(Item):
+    """A poem with its critique, and the brief it answered if there is one (revision_brief)."""
+
+    poem: Poem
+    critique: Critique
+    brief: Brief | None = None
+
+
+class QuestionItem(Item):
+    """A craft question (lesson)."""
+
+    question: Annotated[str, Field(min_length=3, max_length=400)]
+
+
+class BriefItem(Item):
+    """A brief, or a revision brief with the draft it is about (poem)."""
+
+    brief: Brief | RevisionBrief
+    draft: Poem | None = None
+
+    @property
+    def item_id(self) -> str:
+        """A digest of the brief, after the draft's id where there is one."""
+        name = digest(self.brief.text())
+        return f"{self.draft.id}:{name}" if self.draft else name
+
+
+class Match(Record):
+    """A bad poem and a good partner.
+
+    Attributes:
+        similarity: The matcher's score of the pair; comparable within one set of matches only.
+        shares_topic: Whether the score is above the floor; below it no prompt claims a topic.
+        rank: 1 for the best round, 2 for the second partner, and so on.
+    """
+
+    bad: Poem
+    good: Poem
+    similarity: float
+    shares_topic: bool
+    rank: int = 1
+
+    def pair(self, order: Literal["bad-first", "good-first"]) -> PairItem:
+        """The pair as an item for comparison, in the given order."""
+        a, b = (self.bad, self.good) if order == "bad-first" else (self.good, self.bad)
+        return PairItem(a=a, b=b, shares_topic=self.shares_topic)
+
+
+class Usage(Record):
+    """Tokens by the class they are paid for.
+
+    `input` excludes what was written to or read from a prompt cache; `thinking` is part of
+    `output`.
+    """
+
+    input: int = 0
+    output: int = 0
+    thinking: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    cache_read: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(**{f: getattr(self, f) + getattr(other, f) for f in Usage.model_fields})
+
+
+class RowError(Record):
+    """Why a row has no output, and whether asking again may help."""
+
+    kind: ErrorKind
+    message: str
+    retryable: bool
+
+
+class Row(Record):
+    """One line of a ledger: an answer or a failure, never both.
+
+    Attributes:
+        key: Digest of what was sent: backend, system, turn, schema, limits, seed.
+        turn: The user message of the first attempt; later attempts only add to it.
+        output: The answer as the task's output model dumps it.
+        model: The model that really answered.
+        usage: Tokens summed over all attempts.
+        cost: Dollars for that usage.
+        started: Seconds since the epoch, as is `finished`.
+    """
+
+    key: str
+    task: str
+    item_id: str
+    poem_ids: tuple[str, ...]
+    turn: str
+    output: dict[str, Any] | None = None
+    error: RowError | None = None
+    backend: str
+    model: str | None = None
+    request_id: str | None = None
+    stop_reason: str | None = None
+    usage: Usage = Usage()
+    cost: float = 0.0
+    attempts: int = 1
+    started: float
+    finished: float
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.output is None) == (self.error is None):
+            raise ValueError("a row has exactly one of output and error")
+        return self
+
+
+class Message(Record):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Example(Record):
+    """One training row in chat format, with where it comes from.
+
+    Attributes:
+        quality: `bad` when a bad poem is in it; None when no poem is.
+        meta: `model` (who answered), `key` (of the ledger row), `licence`; a comparison adds
+            `winner` (the id of the poem it prefers).
+    """
+
+    task: str
+    role: Role
+    kind: Kind
+    item_id: str
+    poem_ids: tuple[str, ...]
+    quality: Quality | None
+    messages: tuple[Message, ...]
+    meta: Mapping[str, str | None] = {}
+
+
+class Split(Record, Shown):
+    """A leak-free data set: no poem, and no near copy of one, is on both sides.
+
+    Attributes:
+        groups: How many groups of connected poems there are.
+        card: The facts of the data card: counts, mix, models, prices, seeds, prompt digests.
+    """
+
+    role: Role
+    train: tuple[Example, ...]
+    valid: tuple[Example, ...]
+    dropped: tuple[Dropped, ...]
+    groups: int
+    card: Mapping[str, Any]

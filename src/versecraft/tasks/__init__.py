@@ -1,0 +1,213 @@
+"""The seam to tasks: a named value that knows its prompt, its input and its output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from ..answers import Answer, Brief, locate, plain
+from ..errors import TaskError
+from ..kinds import Kind, holds_verse
+from ..prompting import Prompt
+from ..records import Example, Item, Message, Role
+
+__all__ = ["PromptTask", "Task"]
+
+In = TypeVar("In", bound=Item)
+Out = TypeVar("Out", bound=Answer)
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(?:/[a-z][a-z0-9_]*)?")
+
+
+class Task(Protocol[In, Out]):
+    """A named value: what is asked of a model, about what, and what counts as an answer.
+
+    Attributes:
+        name: "critique"; a plugin's is "haiku/condense".
+        kind: What its output is.
+        role: Whose training set its examples join.
+        prompt: Turn, guide and persona.
+        input: The item model, whose fields are the turn's variables.
+        output: The answer model, whose schema the backend is held to.
+        backend: "opus", "local" or a backend's spec; a default that a caller may override.
+        max_tokens: Upper bound of an answer, with room for thinking.
+        typical_tokens: What an answer usually takes; used in estimates only.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def role(self) -> Role: ...
+    @property
+    def prompt(self) -> Prompt: ...
+    @property
+    def input(self) -> type[In]: ...
+    @property
+    def output(self) -> type[Out]: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def max_tokens(self) -> int: ...
+    @property
+    def typical_tokens(self) -> int: ...
+
+    def read(self, item: In, answer: str) -> Out:
+        """The answer as a record, with what code computes filled in.
+
+        Raises:
+            pydantic.ValidationError: It breaks the schema or its bounds.
+        """
+        ...
+
+    def accept(self, item: In, result: Out) -> str | None:
+        """The reason to refuse a result that fits the schema, or None."""
+        ...
+
+    def examples(self, item: In, result: Out) -> Iterable[Example]:
+        """The training rows that an accepted result makes."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptTask(Generic[In, Out]):
+    """A task made of a prompt and two models; `dataclasses.replace` makes variants.
+
+    Attributes:
+        check: The task's own reason to refuse a result, asked after the general checks.
+        finish: Fills in what code computes, such as line numbers.
+        meta: More facts for the `meta` of each example.
+
+    Raises:
+        TaskError: The name is malformed, or the prompt does not fit the input model.
+    """
+
+    name: str
+    kind: Kind
+    prompt: Prompt
+    input: type[In]
+    output: type[Out]
+    role: Role = "educator"
+    backend: str = "opus"
+    max_tokens: int = 8192
+    typical_tokens: int = 700
+    check: Callable[[In, Out], str | None] | None = None
+    finish: Callable[[In, Out], Out] | None = None
+    meta: Callable[[In, Out], dict[str, str]] | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise TaskError(
+                f"Task name {self.name!r} must be lower-case words, for a plugin 'plugin/task'."
+            )
+        self.prompt.check(self.input.model_fields, self.name)
+
+    def read(self, item: In, answer: str) -> Out:
+        """The answer as a record, with what code computes filled in."""
+        if self.output.bare:
+            result = self.output.model_validate({"text": answer.strip("\n").rstrip()})
+        else:
+            result = self.output.model_validate_json(answer)
+        return self.finish(item, result) if self.finish else result
+
+    def accept(self, item: In, result: Out) -> str | None:
+        """The reason to refuse a result, or None: no verse from an educator, then `check`."""
+        if self.role == "educator":
+            for path, text in _prose(result):
+                if holds_verse(text):
+                    return (
+                        f"{path} holds a run of verse; say it in prose and quote two lines at most"
+                    )
+        return self.check(item, result) if self.check else None
+
+    def examples(self, item: In, result: Out) -> Iterator[Example]:
+        """One row: persona, turn, and the answer as the trained model should give it."""
+        qualities = {p.quality for p in item.poems}
+        yield Example(
+            task=self.name,
+            role=self.role,
+            kind=self.kind,
+            item_id=item.item_id,
+            poem_ids=tuple(p.id for p in item.poems),
+            quality="bad" if "bad" in qualities else "good" if qualities else None,
+            messages=(
+                Message(role="system", content=self.prompt.render_persona()),
+                Message(role="user", content=self.prompt.render_turn(item.variables())),
+                Message(role="assistant", content=result.target()),
+            ),
+            meta=self.meta(item, result) if self.meta else {},
+        )
+
+
+def _prose(value: Any, path: str = "answer") -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        if not path.endswith("quote"):
+            yield path, value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _prose(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, (tuple, list)):
+        for n, part in enumerate(value):
+            yield from _prose(part, f"{path}[{n}]")
+
+
+def missing_quote(quotes: Iterable[str], text: str) -> str | None:
+    """The reason to refuse a result of which a quotation is not in the poem, or None."""
+    for quote in quotes:
+        if locate(quote, text) is None:
+            return (
+                f"the quote {quote!r} is not in the poem, or runs over more than two lines; "
+                "copy the words exactly as they stand"
+            )
+    return None
+
+
+_OPERATION = re.compile(
+    r"\b(?:add|anchor|attach|begin|bring|break|build|change|choose|close|compress|cut|delete|describe|"
+    r"drop|end|exchange|find|finish|fold|give|hold|invert|join|keep|lay|leave|let|lift|limit|make|"
+    r"merge|move|name|narrow|open|pare|pick|place|put|recast|remove|reorder|replace|restore|reverse|"
+    r"rewrite|run|say|set|shift|shorten|show|slow|spend|split|start|stay|stop|strike|strip|swap|"
+    r"take|tie|trade|trim|trust|turn|use|write)\b",
+    re.IGNORECASE,
+)
+_BARE_COMPARATIVE = re.compile(
+    r"\b(?:more (?:vivid|specific|concrete|original|poetic|interesting|powerful|effective|engaging"
+    r"|evocative|emotional|impactful|nuanced)|stronger (?:imagery|images|language|words?|verbs?)"
+    r"|better (?:imagery|images|word choices?|words?))\b",
+    re.IGNORECASE,
+)
+
+
+def vague(direction: str) -> str | None:
+    """The reason to refuse a direction that no poet could carry out, or None.
+
+    A direction names an operation (cut, move, name …) and does not rest on a bare comparative
+    ("more vivid"). Source: poetics, `actionable`.
+    """
+    if found := _BARE_COMPARATIVE.search(direction):
+        return (
+            f"{found[0]!r} tells a poet nothing; say which words go and what stands there instead"
+        )
+    if not _OPERATION.search(direction):
+        return f"the direction {direction[:60]!r} names no operation; say what to cut, move or name"
+    return None
+
+
+def loose_brief(brief: Brief) -> str | None:
+    """The reason to refuse a brief of any kind, or None: doubled items, flourish, broken form."""
+    avoid = [plain(phrase) for phrase in brief.avoid]
+    if len(set(avoid)) < len(avoid):
+        return "two items of avoid are the same; name five or six different ones"
+    if re.search(r"[?!]", f"{brief.angle} {brief.imagery}"):
+        return "no questions or exclamations in a brief; say it plainly"
+    low, high = brief.form.lines
+    if not 1 <= low <= high <= 200:
+        return f"the form's lines {low} to {high} are no range; give the fewest, then the most"
+    if (brief.form.meter == "none") != (brief.form.feet == 0):
+        return "feet must be 0 exactly where meter is none"
+    return None

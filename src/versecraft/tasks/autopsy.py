@@ -1,0 +1,90 @@
+"""Autopsy: the clichés of a poem, why each is dead, and what it was reaching for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from typing import Annotated
+
+from pydantic import Field
+
+from ..answers import Answer, Loc, placed, plain
+from ..hookspecs import hookimpl
+from ..kinds import Kind
+from ..prompting import Prompt
+from ..records import PoemItem
+from . import PromptTask, Task, missing_quote
+
+_SMALL = frozenset(
+    "the and that with from into over like your their there this have been were what when "
+    "where which them they then than his her its our you are was for but not all".split()
+)
+
+
+class Finding(Answer):
+    """One cliché, taken apart."""
+
+    cliche: Loc
+    why_dead: Annotated[str, Field(min_length=20, max_length=240)]
+    reaching_for: Annotated[str, Field(min_length=15, max_length=200)]
+    replacement: Annotated[str, Field(min_length=10, max_length=200)]
+
+
+class Autopsy(Answer):
+    """The clichés of a poem, in the order of their lines."""
+
+    items: Annotated[tuple[Finding, ...], Field(min_length=1, max_length=8)]
+
+    def text(self) -> str:
+        """The autopsy in prose."""
+        return "\n\n".join(
+            f"“{f.cliche.quote}”: {f.why_dead} It was reaching for {f.reaching_for.rstrip('. ')}. "
+            f"Instead: {f.replacement}"
+            for f in self.items
+        )
+
+
+@cache
+def cliches() -> tuple[str, ...]:
+    """The list of dead phrases that ships with versecraft, one a line, for comparing."""
+    file = resources.files("versecraft") / "data" / "cliches.txt"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return tuple(plain(line) for line in lines if line.strip() and not line.startswith("#"))
+
+
+def _content(text: str) -> set[str]:
+    return {w for w in re.findall(r"[a-z']{3,}", plain(text)) if w not in _SMALL}
+
+
+def _check(item: PoemItem, result: Autopsy) -> str | None:
+    if reason := missing_quote((f.cliche.quote for f in result.items), item.poem.text):
+        return reason
+    for finding in result.items:
+        old, new = _content(finding.cliche.quote), _content(finding.replacement)
+        if old and len(old & new) / len(old) >= 0.5:
+            return f"the replacement {finding.replacement!r} repeats its cliché; find another image"
+        known = next((c for c in cliches() if f" {c} " in f" {plain(finding.replacement)} "), None)
+        if known:
+            return f"the replacement {finding.replacement!r} is itself a cliché ({known!r})"
+    return None
+
+
+autopsy = PromptTask(
+    name="autopsy",
+    kind=Kind.AUTOPSY,
+    prompt=Prompt.load("autopsy"),
+    input=PoemItem,
+    output=Autopsy,
+    backend="local",
+    check=_check,
+    finish=lambda item, result: placed(result, item.poem.text),
+    typical_tokens=600,
+)
+
+
+@hookimpl
+def versecraft_tasks() -> Iterable[Task[PoemItem, Autopsy]]:
+    """Registers `autopsy`."""
+    return [autopsy]

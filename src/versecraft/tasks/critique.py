@@ -1,0 +1,55 @@
+"""Critique: what works, what does not, why, and which way to take it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ..answers import Critique, placed
+from ..hookspecs import hookimpl
+from ..kinds import Kind
+from ..prompting import Prompt
+from ..records import PoemItem
+from . import PromptTask, Task, missing_quote, vague
+
+_SCORE = re.compile(r"\b\d+(?:\.\d+)?\s*(?:/|out of)\s*(?:5|10|100)\b", re.IGNORECASE)
+
+
+def _check(item: PoemItem, result: Critique) -> str | None:
+    places = [s.location for s in result.strengths] + [i.location for i in result.issues]
+    if reason := missing_quote((place.quote for place in places), item.poem.text):
+        return reason
+    if result.approved and not result.strengths:
+        return "an approval needs at least one quoted strength"
+    quotes = [issue.location.quote for issue in result.issues]
+    if len(set(quotes)) < len(quotes):
+        return "two issues quote the same words; give each its own place, or merge them"
+    for issue in result.issues:
+        if reason := vague(issue.direction):
+            return reason
+        if _SCORE.search(f"{issue.diagnosis} {issue.direction}"):
+            return "no marks out of ten; say what happens in the line"
+    return None
+
+
+def _finish(item: PoemItem, result: Critique) -> Critique:
+    approved = all(issue.severity != "must_fix" for issue in result.issues)
+    return placed(result, item.poem.text).model_copy(update={"approved": approved})
+
+
+critique = PromptTask(
+    name="critique",
+    kind=Kind.CRITIQUE,
+    prompt=Prompt.load("critique"),
+    input=PoemItem,
+    output=Critique,
+    check=_check,
+    finish=_finish,
+    typical_tokens=900,
+)
+
+
+@hookimpl
+def versecraft_tasks() -> Iterable[Task[PoemItem, Critique]]:
+    """Registers `critique`."""
+    return [critique]

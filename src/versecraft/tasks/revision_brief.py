@@ -1,0 +1,39 @@
+"""Revision brief: a critique turned into a brief for the next draft."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..answers import RevisionBrief, placed
+from ..hookspecs import hookimpl
+from ..kinds import Kind
+from ..prompting import Prompt
+from ..records import RevisionItem
+from . import PromptTask, Task, loose_brief, missing_quote, vague
+
+
+def _check(item: RevisionItem, result: RevisionBrief) -> str | None:
+    quotes = [loc.quote for loc in result.keep] + [c.location.quote for c in result.change]
+    if reason := missing_quote(quotes, item.poem.text) or loose_brief(result):
+        return reason
+    if len(set(quotes)) < len(quotes):
+        return "the same words are named twice; a place is kept or changed, once"
+    return next((reason for c in result.change if (reason := vague(c.change))), None)
+
+
+revision_brief = PromptTask(
+    name="revision_brief",
+    kind=Kind.REVISION_BRIEF,
+    prompt=Prompt.load("revision_brief"),
+    input=RevisionItem,
+    output=RevisionBrief,
+    check=_check,
+    finish=lambda item, result: placed(result, item.poem.text),
+    typical_tokens=500,
+)
+
+
+@hookimpl
+def versecraft_tasks() -> Iterable[Task[RevisionItem, RevisionBrief]]:
+    """Registers `revision_brief`."""
+    return [revision_brief]
