@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..records import Record, Usage
 
-__all__ = ["Backend", "Price", "Reply", "Request"]
+__all__ = ["Backend", "Price", "Reply", "Request", "deadline_of", "price_of"]
 
 _NOTHING = Usage()
 
@@ -88,20 +88,17 @@ class Price(Record):
 class Backend(Protocol):
     """Something that completes requests.
 
-    A backend may also have `async def aclose(self)`, called in the same event loop when a run
-    ends; connections are made lazily, inside `complete`.
+    A backend may also have `timeout` (seconds that one attempt may take as a whole; 600 if not),
+    `price` (a `Price`; tokens cost nothing if not), and `async def aclose(self)`, called in the
+    same event loop when a run ends; connections are made lazily, inside `complete`.
 
     Attributes:
         id: Model and sampling settings; part of every request's digest.
         concurrency: How many requests may be in flight at once.
-        timeout: Seconds that one attempt may take as a whole.
-        price: What tokens cost; None when they cost nothing.
     """
 
     id: str
     concurrency: int
-    timeout: float
-    price: Price | None
 
     async def complete(self, request: Request) -> Reply:
         """Answers a request.
@@ -110,3 +107,14 @@ class Backend(Protocol):
             BackendError: There is no usable answer; says why and whether to try again.
         """
         ...
+
+
+def price_of(backend: Backend) -> Price | None:
+    """What a backend's tokens cost; None when they cost nothing."""
+    price: Price | None = getattr(backend, "price", None)
+    return price
+
+
+def deadline_of(backend: Backend) -> float:
+    """Seconds that one attempt of a backend may take as a whole."""
+    return float(getattr(backend, "timeout", 600.0))

@@ -13,7 +13,8 @@ from . import PromptTask, Task
 
 
 def _check(item: BriefItem, result: Verse) -> str | None:
-    report = classify(result.text, item.brief.text())
+    # Of a revision brief the quoted lines are left out: keeping them is what it asks for.
+    report = classify(result.text, f"{item.brief.angle}\n{item.brief.imagery}")
     if report.clean:
         return None
     if not report.lines:

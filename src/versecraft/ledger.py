@@ -1,0 +1,361 @@
+"""The ledger: an append-only JSONL of answers and failures.
+
+A `Plan` is what it lacks, a `Run` what it holds for the items of a task.
+
+A row is keyed by a digest of what was sent, so a changed prompt, schema, model or setting asks
+anew and everything else is found again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from .backends import Backend, Request, price_of
+from .errors import LedgerError
+from .records import Dropped, Example, Item, Record, Row, Shown
+from .tasks import Task
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Cost", "Job", "Ledger", "Plan", "Run", "Tokens", "is_open", "read_rows", "read_run"]
+
+
+def read_rows(path: str | Path) -> tuple[list[Row], list[Dropped]]:
+    """The rows of a ledger in the order they were written, and the lines that are no rows.
+
+    A line cut by a crash is among the second, with its number; nothing else is lost with it.
+    A ledger that does not exist has no rows.
+    """
+    path = Path(path)
+    rows: list[Row] = []
+    broken: list[Dropped] = []
+    if path.exists():
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    rows.append(Row.model_validate_json(line))
+                except ValidationError as error:
+                    detail = f"{error.error_count()} problems; begins {line[:60]!r}"
+                    broken.append(
+                        Dropped(file=str(path), line=number, reason="broken", detail=detail)
+                    )
+    return rows, broken
+
+
+class Ledger:
+    """A ledger open for writing, by one process at a time.
+
+    Each row is handed to the operating system before `append` returns, so it survives the death
+    of the process; `fsync` follows when the ledger is closed.
+
+    Raises:
+        LedgerError: Another process holds it, or it cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(f"{self.path}.lock", timeout=0)
+            self._lock.acquire()
+        except Timeout:
+            raise LedgerError(
+                f"Another process is writing to {self.path}. Wait until it ends, or give this run "
+                "a ledger of its own."
+            ) from None
+        except OSError as error:
+            raise LedgerError(f"Cannot write {self.path}: {error.strerror}. Check it.") from error
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            # The tail of a line that a crash cut stays as it is, on a line of its own.
+            os.write(self._file, b"\n")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.fsync(self._file)
+        os.close(self._file)
+        self._lock.release()
+
+    def latest(self, keys: Iterable[str]) -> dict[str, Row]:
+        """The last row for each of the keys that has one."""
+        wanted = set(keys)
+        return {row.key: row for row in read_rows(self.path)[0] if row.key in wanted}
+
+    def append(self, row: Row) -> None:
+        """Writes a row.
+
+        Raises:
+            LedgerError: The disk is full or gone; no part of the row is left behind.
+        """
+        line = row.model_dump_json(exclude_none=True).encode() + b"\n"
+        start = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self._file, start)
+            raise LedgerError(
+                f"Cannot write {self.path}: {error.strerror}. All rows before this one are safe; "
+                "make room and call generate again."
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One item of a plan: what will be sent, and the key under which its answer is kept."""
+
+    key: str
+    item: Item
+    turn: str
+
+
+class Tokens(Record):
+    """Estimated tokens, sent and received."""
+
+    input: int
+    output: int
+
+
+class Cost(Record):
+    """Estimated dollars, asked one by one and through the batch API at half price."""
+
+    live: float
+    batch: float
+
+
+@dataclass(frozen=True)
+class Plan(Shown):
+    """What would be asked, what is answered already, and the bill. Making one is free.
+
+    Attributes:
+        jobs: One per item, in the order of the items; equal items are asked once.
+        found: The ledger's last row for each key of `jobs` that it has.
+        tokens: For what is left to ask; characters / 3.5 in, the task's usual answer out.
+        cost: Dollars for `tokens`.
+        seconds: For what is left to ask, at the backend's concurrency.
+    """
+
+    task: Task[Any, Any]
+    backend: Backend
+    ledger: Path
+    jobs: tuple[Job, ...] = field(repr=False)
+    found: Mapping[str, Row] = field(repr=False)
+    system: str = field(repr=False)
+    schema: Mapping[str, Any] | None = field(repr=False)
+    seed: int | None
+    tokens: Tokens
+    cost: Cost
+    seconds: float
+
+    @property
+    def items(self) -> int:
+        """How many items there are."""
+        return len(self.jobs)
+
+    @property
+    def cached(self) -> int:
+        """How many are answered already."""
+        return sum(row.output is not None for row in self.found.values())
+
+    @property
+    def to_ask(self) -> int:
+        """How many are left to ask, those that failed before among them."""
+        return sum(is_open(self.found.get(job.key)) for job in self.jobs)
+
+    def request(self, job: Job) -> Request:
+        """What is sent for a job."""
+        return Request(
+            system=self.system,
+            turn=job.turn,
+            max_tokens=self.task.max_tokens,
+            schema=self.schema,
+            seed=self.seed,
+            meta={"task": self.task.name, "item_id": job.item.item_id},
+        )
+
+    def report(self) -> dict[str, Any]:
+        """The bill as plain values."""
+        return {
+            "task": self.task.name,
+            "backend": self.backend.id,
+            "items": self.items,
+            "cached": self.cached,
+            "to_ask": self.to_ask,
+            "tokens": self.tokens.model_dump(),
+            "cost": self.cost.model_dump(),
+            "seconds": round(self.seconds, 1),
+        }
+
+    def __rich__(self) -> RenderableType:
+        from rich.table import Table
+
+        table = Table(title=f"Plan: {self.task.name} with {self.backend.id}", title_justify="left")
+        table.add_column("what")
+        table.add_column("amount", justify="right")
+        failed = sum(is_open(row) for row in self.found.values())
+        table.add_row("items", f"{self.items:,}")
+        table.add_row("answered already", f"{self.cached:,}")
+        before = f" ({failed} failed before)" if failed else ""
+        table.add_row("to ask", f"{self.to_ask:,}{before}")
+        table.add_row("tokens in, about", f"{self.tokens.input:,}")
+        table.add_row("tokens out, about", f"{self.tokens.output:,}")
+        if price_of(self.backend):
+            table.add_row("dollars, live", f"{self.cost.live:,.2f}")
+            table.add_row("dollars, batch", f"{self.cost.batch:,.2f}")
+        else:
+            table.add_row("dollars", "0.00")
+        table.add_row("minutes, about", f"{self.seconds / 60:,.1f}")
+        return table
+
+
+@dataclass(frozen=True)
+class Run(Shown):
+    """The rows for a plan's items, with what this call answered, failed and spent.
+
+    answered + failed + refused + cached is the number of items.
+
+    Attributes:
+        rows: One per item, in the order of the plan.
+        cost: Dollars spent by this call.
+        stopped: Why the run ended before all items were asked; None when it did not.
+    """
+
+    task: Task[Any, Any] = field(repr=False)
+    items: tuple[Item, ...] = field(repr=False)
+    rows: tuple[Row, ...] = field(repr=False)
+    cached: int
+    cost: float = 0.0
+    stopped: str | None = None
+
+    @property
+    def refused(self) -> int:
+        """How many the model declined."""
+        return sum(r.error is not None and r.error.kind == "refusal" for r in self.rows)
+
+    @property
+    def failed(self) -> int:
+        """How many have no answer for any other reason."""
+        return sum(r.error is not None and r.error.kind != "refusal" for r in self.rows)
+
+    @property
+    def answered(self) -> int:
+        """How many this call answered."""
+        return len(self.rows) - self.cached - self.failed - self.refused
+
+    def answers(self) -> Iterator[tuple[Item, Any]]:
+        """Each item that has an answer, with the answer as the task's output model."""
+        for item, row in zip(self.items, self.rows, strict=True):
+            if row.output is not None:
+                yield item, self.task.output.model_validate(row.output)
+
+    def examples(self) -> Iterator[Example]:
+        """The training rows that the answers make, with model, ledger key and licence."""
+        for item, row in zip(self.items, self.rows, strict=True):
+            if row.output is None:
+                continue
+            result = self.task.output.model_validate(row.output)
+            licences = sorted({p.licence or "unknown" for p in item.poems})
+            facts = {
+                "model": row.model,
+                "key": row.key,
+                "licence": "; ".join(licences) or None,
+                "winner": None,
+            }
+            for example in self.task.examples(item, result):
+                yield example.model_copy(update={"meta": {**facts, **example.meta}})
+
+    def errors(self) -> dict[str, int]:
+        """How many failed, by kind of error."""
+        return dict(Counter(r.error.kind for r in self.rows if r.error))
+
+    def report(self) -> dict[str, Any]:
+        """The counts as plain values."""
+        return {
+            "task": self.task.name,
+            "items": len(self.rows),
+            "answered": self.answered,
+            "failed": self.failed,
+            "refused": self.refused,
+            "cached": self.cached,
+            "errors": self.errors(),
+            "cost": round(self.cost, 6),
+            "stopped": self.stopped,
+        }
+
+    def __rich__(self) -> RenderableType:
+        from rich.table import Table
+
+        table = Table(title=f"Run: {self.task.name}", title_justify="left")
+        table.add_column("what")
+        table.add_column("amount", justify="right")
+        for name in ("failed", "refused", "answered", "cached"):
+            table.add_row(name, f"{getattr(self, name):,}")
+        for kind, count in sorted(self.errors().items()):
+            error = next(r.error for r in self.rows if r.error and r.error.kind == kind)
+            example = error.message.partition("\n")[0][:70]
+            table.add_row(f"  {kind}, such as: {example}", f"{count:,}")
+        table.add_row("dollars", f"{self.cost:,.2f}")
+        if self.stopped:
+            table.caption = f"Stopped: {self.stopped}"
+        return table
+
+
+def is_open(row: Row | None, retry_failed: bool = True) -> bool:
+    """Whether a job is to be asked, given the ledger's last row for it.
+
+    A refusal is never asked again: a changed prompt or model has a key of its own.
+    """
+    if row is None:
+        return True
+    return row.error is not None and row.error.kind != "refusal" and retry_failed
+
+
+def read_run(task: Task[Any, Any], items: Iterable[Item], path: str | Path) -> Run:
+    """The answers that a ledger holds for the given items, whichever backend gave them.
+
+    A row counts when its task and item are asked for and its turn is the one that the prompt
+    renders today; so an answer to an older prompt is left out.
+    """
+    rows, broken = read_rows(path)
+    if broken:
+        warn_broken(broken)
+    answers = {(r.item_id, r.turn): r for r in rows if r.task == task.name and r.output is not None}
+    pairs = []
+    for item in items:
+        row = answers.get((item.item_id, task.prompt.render_turn(item.variables())))
+        if row:
+            pairs.append((item, row))
+    return Run(
+        task=task,
+        items=tuple(item for item, _ in pairs),
+        rows=tuple(row for _, row in pairs),
+        cached=len(pairs),
+    )
+
+
+def warn_broken(broken: list[Dropped]) -> None:
+    """Says that a ledger has lines that are no rows, and where."""
+    lines = ", ".join(str(d.line) for d in broken[:5])
+    warnings.warn(
+        f"{broken[0].file} has {len(broken)} lines that are no rows (line {lines}), cut by a "
+        "crash or edited. What they held is asked again; delete the lines to silence this.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
