@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import json
 import re
+import time
 from collections import Counter
 from typing import Any
 
@@ -192,7 +193,7 @@ def answer(turn: str) -> str:
                         "shows": "A small oddity makes the cup this one and no other.",
                     }
                 ],
-                "exercise": "Write down ten things on your table and strike the nine that you expected.",
+                "exercise": "Write down ten things on your table; strike the nine you expected.",
             }
         )
     return "The drawer sticks.\nInside it the scales\nkeep level without us."
@@ -207,6 +208,7 @@ class Server:
         self.answered: Counter[str] = Counter()
         self.stats: Counter[str] = Counter()
         self.in_flight = 0
+        self.times = (0.0, 0.0)  # of the first request and the latest event
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=2**26)
@@ -219,7 +221,13 @@ class Server:
     async def get_stats(self, _: web.Request) -> web.Response:
         twice = sum(n - 1 for n in self.answered.values())
         return web.json_response(
-            {**self.stats, "answered": len(self.answered), "answered_again": twice}
+            {
+                **self.stats,
+                "answered": len(self.answered),
+                "answered_again": twice,
+                "first_at": self.times[0],
+                "last_at": self.times[1],
+            }
         )
 
     async def set_faults(self, request: web.Request) -> web.Response:
@@ -227,6 +235,7 @@ class Server:
         self.attempts.clear()
         self.answered.clear()
         self.stats.clear()
+        self.times = (0.0, 0.0)
         return web.json_response({})
 
     def fault(self, turn: str) -> str | None:
@@ -243,6 +252,7 @@ class Server:
     ) -> tuple[str | None, str]:
         """The fault that strikes, and the answer's text."""
         self.stats["requests"] += 1
+        self.times = (self.times[0] or time.time(), time.time())
         self.in_flight += 1
         self.stats["most_in_flight"] = max(self.stats["most_in_flight"], self.in_flight)
         try:
@@ -257,6 +267,7 @@ class Server:
                 await asyncio.sleep(self.faults.get("latency", 0.0))
         finally:
             self.in_flight -= 1
+            self.times = (self.times[0], time.time())
         text = answer(turn)
         if fault == "invalid":
             text = text[: len(text) // 2]

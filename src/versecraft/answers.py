@@ -7,13 +7,14 @@ target, and filled in when an answer is read.
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, model_serializer
-from pydantic import SerializerFunctionWrapHandler as Handler
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 FailureType = Literal[
@@ -63,16 +64,16 @@ class Answer(BaseModel):
     bare: ClassVar[bool] = False
     computed: ClassVar[frozenset[str]] = frozenset()
 
-    @model_serializer(mode="wrap")
-    def _dump(self, handler: Handler, info: SerializationInfo) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
-        if info.context == "target":
-            return {k: v for k, v in data.items() if k not in self.computed}
-        return data
-
     def target(self) -> str:
-        """The exact text that a model is trained to answer with."""
-        return self.model_dump_json(context="target")
+        """The exact text that a model is trained to answer with: compact JSON of what was asked."""
+        return json.dumps(_asked(self), ensure_ascii=False, separators=(",", ":"))
+
+
+def _asked(value: Any) -> Any:
+    if isinstance(value, Answer):
+        names = (n for n in type(value).model_fields if n not in value.computed)
+        return {name: _asked(getattr(value, name)) for name in names}
+    return [_asked(v) for v in value] if isinstance(value, tuple) else value
 
 
 class Loc(Answer):
@@ -222,7 +223,7 @@ _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "—": "
 def plain(text: str) -> str:
     """Text for comparing: quotes, dashes and case unified, `/` and white space as one blank."""
     text = unicodedata.normalize("NFKC", text).translate(_PLAIN).lower()
-    return re.sub(r"[\s/]+", " ", re.sub(r"-+", "-", text)).strip()
+    return " ".join(re.sub(r"-{2,}", "-", text).replace("/", " ").split())
 
 
 def locate(quote: str, text: str) -> int | None:
@@ -234,14 +235,29 @@ def locate(quote: str, text: str) -> int | None:
     wanted = plain(quote).strip(" .,;:!?\"'-")
     if not wanted:
         return None
-    words = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
-    lines = [plain(line) for line in text.split("\n") if line.strip()]
-    pairs = [f"{a} {b}" for a, b in pairwise(lines)]
+    lines, pairs = _places(text)
     for places in (lines, pairs):
         for n, place in enumerate(places, start=1):
-            if words.search(place):
+            if _stands_in(wanted, place):
                 return n
     return None
+
+
+@lru_cache(maxsize=256)
+def _places(text: str) -> tuple[list[str], list[str]]:
+    lines = [plain(line) for line in text.split("\n") if line.strip()]
+    return lines, [f"{a} {b}" for a, b in pairwise(lines)]
+
+
+def _stands_in(words: str, place: str) -> bool:
+    """Whether whole words of `place` read so."""
+    at = place.find(words)
+    while at >= 0:
+        end = at + len(words)
+        if not (place[at - 1 : at].isalnum() or place[end : end + 1].isalnum()):
+            return True
+        at = place.find(words, at + 1)
+    return False
 
 
 A = TypeVar("A", bound=Answer)
@@ -254,8 +270,9 @@ def placed(answer: A, text: str) -> A:
         if isinstance(value, Loc):
             return value.model_copy(update={"line": locate(value.quote, text)})
         if isinstance(value, Answer):
-            fields = {k: walk(getattr(value, k)) for k in type(value).model_fields}
-            return value.model_copy(update=fields)
+            held = {k: getattr(value, k) for k in type(value).model_fields}
+            changed = {k: walk(v) for k, v in held.items() if isinstance(v, (Answer, tuple))}
+            return value.model_copy(update=changed) if changed else value
         if isinstance(value, tuple):
             return tuple(walk(v) for v in value)
         return value

@@ -88,6 +88,8 @@ def holds_verse(text: str) -> bool:
 
     A run is three short lines in a row, or three or more pieces set apart by ` / `.
     """
+    if "\n" not in text and " / " not in text:
+        return False
     run = 0
     for line in text.split("\n"):
         run = run + 1 if 0 < len(line.strip()) <= 80 else 0
