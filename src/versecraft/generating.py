@@ -385,6 +385,7 @@ def _in_words(error: ValidationError) -> str:
 def _in_own_loop(work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], None]) -> None:
     """Runs `work` in an event loop of its own thread, so that it also works in a notebook."""
     failure: list[BaseException] = []
+    ended = threading.Event()
     runner: list[asyncio.AbstractEventLoop] = []
 
     def main() -> None:
@@ -394,12 +395,15 @@ def _in_own_loop(work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[
                 r.run(work())
         except BaseException as error:
             failure.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=main, name="versecraft-generate", daemon=True)
     thread.start()
-    while thread.is_alive():
+    # Not thread.join(): interrupted, it takes the thread for ended (CPython 3.11).
+    while not ended.is_set():
         try:
-            thread.join()
+            ended.wait()
         except KeyboardInterrupt:
             with suppress(IndexError, RuntimeError):  # the loop is not open yet, or closed already
                 runner[0].call_soon_threadsafe(stop)

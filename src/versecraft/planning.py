@@ -24,7 +24,7 @@ _SECONDS = 15.0  # a hosted answer with thinking, until the ledger knows better
 
 def items(
     task: Task[Any, Any],
-    sources: Iterable[Any],
+    sources: Iterable[Any] | Run,
     *,
     orders: Literal["balanced", "both"] = "balanced",
     seed: int = 7,
@@ -105,7 +105,7 @@ def _admits(annotation: Any, answer: Answer) -> bool:
 
 def plan(
     task: Task[Any, Any],
-    sources: Iterable[Any],
+    sources: Iterable[Any] | Run,
     backend: Backend,
     *,
     ledger: str | Path,
