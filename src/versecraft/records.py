@@ -323,19 +323,3 @@ class Example(Record):
     quality: Quality | None
     messages: tuple[Message, ...]
     meta: Mapping[str, str | None] = {}
-
-
-class Split(Record, Shown):
-    """A leak-free data set: no poem, and no near copy of one, is on both sides.
-
-    Attributes:
-        groups: How many groups of connected poems there are.
-        card: The facts of the data card: counts, mix, models, prices, seeds, prompt digests.
-    """
-
-    role: Role
-    train: tuple[Example, ...]
-    valid: tuple[Example, ...]
-    dropped: tuple[Dropped, ...]
-    groups: int
-    card: Mapping[str, Any]

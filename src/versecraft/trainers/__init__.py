@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from ..records import Record, Split
+from ..records import Record
+from ..training_data import Split
 
 __all__ = ["Checkpoint", "Trainer"]
 
