@@ -232,7 +232,7 @@ def locate(quote: str, text: str) -> int | None:
     Returns:
         The line, or None when the quote is not there, or spans more than two lines.
     """
-    wanted = plain(quote).strip(" .,;:!?\"'-")
+    wanted = _bare(quote).strip(" .,;:!?\"'-")
     if not wanted:
         return None
     lines, pairs = _places(text)
@@ -243,9 +243,15 @@ def locate(quote: str, text: str) -> int | None:
     return None
 
 
+def _bare(text: str) -> str:
+    """Plain text without marks of emphasis and blanks at dashes, which quotations often lose."""
+    text = re.sub(r"[*_]", "", plain(text)).replace('"', "'")
+    return re.sub(r"\s*-\s*", "-", text)
+
+
 @lru_cache(maxsize=256)
 def _places(text: str) -> tuple[list[str], list[str]]:
-    lines = [plain(line) for line in text.split("\n") if line.strip()]
+    lines = [_bare(line) for line in text.split("\n") if line.strip()]
     return lines, [f"{a} {b}" for a, b in pairwise(lines)]
 
 

@@ -22,7 +22,7 @@ _LABEL = re.compile(
 )
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("chat_token", CHAT_TOKEN),
-    ("fence", re.compile(r"^\s*(?:```|~~~)")),
+    ("fence", re.compile(r"^\s*```")),
     ("json", re.compile(r'^\s*[{\[]\s*"|"\w+"\s*:\s*["\d\[{]|^\s*[{}\[\]]\s*,?\s*$')),
     ("heading", re.compile(r"^\s*#{1,6}\s")),
     ("cut", re.compile(r"\[truncated\]", re.IGNORECASE)),
@@ -83,6 +83,9 @@ def _grams(text: str) -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(words[i : i + _ECHO]) for i in range(len(words) - _ECHO + 1))
 
 
+_QUOTE_END = re.compile(r"(?<=[\w.,;:!?])[\"”'’](?!\w)")
+
+
 def holds_verse(text: str) -> bool:
     """Whether an educator's prose holds a run of three or more lines of verse.
 
@@ -95,4 +98,7 @@ def holds_verse(text: str) -> bool:
         run = run + 1 if 0 < len(line.strip()) <= 80 else 0
         if run >= 3:
             return True
-    return len(re.findall(r"\S / \S", text)) >= 2
+    # Within one quotation only: two separate quotes of two lines each are no run.
+    return any(
+        len(re.findall(r"[^\W\d]\W* / \W*[^\W\d]", part)) >= 2 for part in _QUOTE_END.split(text)
+    )

@@ -167,18 +167,29 @@ def missing_quote(quotes: Iterable[str], text: str) -> str | None:
     return None
 
 
+# An operation on words is a direction by itself; a general verb only where it points to a place.
 _OPERATION = re.compile(
-    r"\b(?:add|anchor|attach|begin|bring|break|build|change|choose|close|compress|cut|delete|describe|"
-    r"drop|end|exchange|find|finish|fold|give|hold|invert|join|keep|lay|leave|let|lift|limit|make|"
-    r"merge|move|name|narrow|open|pare|pick|place|put|recast|remove|reorder|replace|restore|reverse|"
-    r"rewrite|run|say|set|shift|shorten|show|slow|spend|split|start|stay|stop|strike|strip|swap|"
-    r"take|tie|trade|trim|trust|turn|use|write)\b",
+    r"\b(?:allow|anchor|attach|begin|break|bring|build|change|choose|close|combine|commit|compress|"
+    r"convert|count|cut|delay|delete|describe|dispense|drop|eliminate|end|enjamb|exchange|expand|"
+    r"finish|fold|follow|go|ground|hold|identify|introduce|invert|join|keep|lay|lead|leave|let|lift|"
+    r"limit|lose|merge|move|name|narrow|omit|open|order|pare|pick|place|point|prune|pull|put|recast|"
+    r"reduce|refuse|release|remove|render|reorder|replace|resist|restore|retain|return|reverse|"
+    r"rework|rewrite|run|select|set|settle|sharpen|shift|shorten|skip|specify|spend|split|start|"
+    r"stay|stop|straighten|strike|strip|substitute|supply|swap|take|tie|tighten|trade|translate|"
+    r"trim|trust|turn|withhold|cutting|dropping|swapping|putting|stopping|running|trimming)"
+    r"(?:s|ing)?\b|\b(?:instead of|in place of)\b",
     re.IGNORECASE,
 )
-_BARE_COMPARATIVE = re.compile(
-    r"\b(?:more (?:vivid|specific|concrete|original|poetic|interesting|powerful|effective|engaging"
-    r"|evocative|emotional|impactful|nuanced)|stronger (?:imagery|images|language|words?|verbs?)"
-    r"|better (?:imagery|images|word choices?|words?))\b",
+_GENERAL = re.compile(
+    r"\b(?:add|find|give|invent|make|say|show|slow|try|use|write)(?:s|ing)?\b", re.IGNORECASE
+)
+_PLACE = re.compile(
+    r"[\"“'‘][^\"”’]{2,}[\"”'’]|\d|\b(?:lines?|stanzas?|couplet|refrain|ending|title)\b",
+    re.IGNORECASE,
+)
+_COMPARATIVE = re.compile(
+    r"\bmore (?:vivid|specific|concrete|original|poetic|interesting|powerful|effective|engaging"
+    r"|evocative|emotional|impactful|nuanced)\b|\b(?:stronger|better|fresher|deeper|richer) \w+",
     re.IGNORECASE,
 )
 
@@ -186,16 +197,29 @@ _BARE_COMPARATIVE = re.compile(
 def vague(direction: str) -> str | None:
     """The reason to refuse a direction that no poet could carry out, or None.
 
-    A direction names an operation (cut, move, name …) and does not rest on a bare comparative
-    ("more vivid"). Source: poetics, `actionable`.
+    A direction names an operation (cut, move, name …), or a general verb with a place to do it;
+    a bare comparative ("more vivid") needs both. Source: poetics, `actionable`.
     """
-    if found := _BARE_COMPARATIVE.search(direction):
-        return (
-            f"{found[0]!r} tells a poet nothing; say which words go and what stands there instead"
-        )
-    if not _OPERATION.search(direction):
-        return f"the direction {direction[:60]!r} names no operation; say what to cut, move or name"
+    operation, place = _OPERATION.search(direction), _PLACE.search(direction)
+    comparative = _COMPARATIVE.search(direction)
+    if comparative and not (operation and place):
+        return f"{comparative[0]!r} tells a poet nothing; say which words go and what comes instead"
+    if operation or (place and _GENERAL.search(direction)):
+        return None
+    return f"the direction {direction[:60]!r} names no operation; say what to cut, move or name"
+
+
+def repeated(quotes: Iterable[str]) -> str | None:
+    """The reason to refuse a result that quotes the same words twice, or None."""
+    seen: set[str] = set()
+    for quote in map(plain, quotes):
+        if quote in seen:
+            return f"{quote!r} is quoted twice; give each point a place of its own, or merge them"
+        seen.add(quote)
     return None
+
+
+_LONGEST_BRIEF = 1250  # characters; about the 300 tokens that a poet's brief may have
 
 
 def loose_brief(brief: Brief) -> str | None:
@@ -203,11 +227,15 @@ def loose_brief(brief: Brief) -> str | None:
     avoid = [plain(phrase) for phrase in brief.avoid]
     if len(set(avoid)) < len(avoid):
         return "two items of avoid are the same; name five or six different ones"
-    if re.search(r"[?!]", f"{brief.angle} {brief.imagery}"):
+    if re.search(r"[?!]", f"{brief.angle} {brief.imagery} {' '.join(brief.avoid)}"):
         return "no questions or exclamations in a brief; say it plainly"
     low, high = brief.form.lines
     if not 1 <= low <= high <= 200:
         return f"the form's lines {low} to {high} are no range; give the fewest, then the most"
-    if (brief.form.meter == "none") != (brief.form.feet == 0):
-        return "feet must be 0 exactly where meter is none"
+    if brief.form.meter not in ("none", "mixed") and not brief.form.feet:
+        return f"{brief.form.meter} verse has feet; say how many, or give meter none"
+    if brief.form.meter == "none" and brief.form.feet:
+        return "feet must be 0 where meter is none"
+    if len(Brief.text(brief)) > _LONGEST_BRIEF:
+        return f"the brief is too long to work from; {_LONGEST_BRIEF} characters in all at most"
     return None

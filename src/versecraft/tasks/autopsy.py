@@ -15,11 +15,12 @@ from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
 from ..records import PoemItem
-from . import PromptTask, Task, missing_quote
+from . import PromptTask, Task, missing_quote, repeated
 
 _SMALL = frozenset(
     "the and that with from into over like your their there this have been were what when "
-    "where which them they then than his her its our you are was for but not all".split()
+    "where which them they then than his her its our you are was for but not all one out who had "
+    "still after".split()
 )
 
 
@@ -51,7 +52,8 @@ def cliches() -> tuple[str, ...]:
     """The list of dead phrases that ships with versecraft, one a line, for comparing."""
     file = resources.files("versecraft") / "data" / "cliches.txt"
     lines = file.read_text(encoding="utf-8").splitlines()
-    return tuple(plain(line) for line in lines if line.strip() and not line.startswith("#"))
+    kept = (line for line in lines if line.strip() and not line.startswith("#"))
+    return tuple(" ".join(re.findall(r"[\w']+", plain(line))) for line in kept)
 
 
 def _content(text: str) -> set[str]:
@@ -59,13 +61,15 @@ def _content(text: str) -> set[str]:
 
 
 def _check(item: PoemItem, result: Autopsy) -> str | None:
-    if reason := missing_quote((f.cliche.quote for f in result.items), item.poem.text):
+    quotes = [f.cliche.quote for f in result.items]
+    if reason := missing_quote(quotes, item.poem.text) or repeated(quotes):
         return reason
     for finding in result.items:
         old, new = _content(finding.cliche.quote), _content(finding.replacement)
         if old and len(old & new) / len(old) >= 0.5:
             return f"the replacement {finding.replacement!r} repeats its cliché; find another image"
-        known = next((c for c in cliches() if f" {c} " in f" {plain(finding.replacement)} "), None)
+        words = " ".join(re.findall(r"[\w']+", plain(finding.replacement)))
+        known = next((c for c in cliches() if f" {c} " in f" {words} "), None)
         if known:
             return f"the replacement {finding.replacement!r} is itself a cliché ({known!r})"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -13,6 +14,8 @@ from ..kinds import Kind
 from ..prompting import Prompt
 from ..records import PairItem
 from . import PromptTask, Task, missing_quote
+
+_LETTER = re.compile(r"\bpoem [AB]\b")
 
 Quote = Annotated[str, Field(min_length=3, max_length=160)]
 
@@ -66,6 +69,9 @@ class Comparison(Answer):
 
 def _check(item: PairItem, result: Comparison) -> str | None:
     loser = item.b if result.winner == "A" else item.a
+    said = [*(p.finding for p in result.points), result.loser_failure, result.lesson]
+    if any(_LETTER.search(text) for text in said):
+        return "speak of the poems without their letters; 'It is stronger because …' says which"
     return (
         missing_quote((p.a_quote for p in result.points), item.a.text)
         or missing_quote((p.b_quote for p in result.points), item.b.text)

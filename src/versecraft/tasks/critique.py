@@ -10,9 +10,11 @@ from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
 from ..records import PoemItem
-from . import PromptTask, Task, missing_quote, vague
+from . import PromptTask, Task, missing_quote, repeated, vague
 
-_SCORE = re.compile(r"\b\d+(?:\.\d+)?\s*(?:/|out of)\s*(?:5|10|100)\b", re.IGNORECASE)
+_SCORE = re.compile(
+    r"(?<!lines )(?<!line )\b\d+(?:\.\d+)?\s*(?:/|out of)\s*(?:10|100)\b(?! lines?)", re.IGNORECASE
+)
 
 
 def _check(item: PoemItem, result: Critique) -> str | None:
@@ -21,9 +23,8 @@ def _check(item: PoemItem, result: Critique) -> str | None:
         return reason
     if result.approved and not result.strengths:
         return "an approval needs at least one quoted strength"
-    quotes = [issue.location.quote for issue in result.issues]
-    if len(set(quotes)) < len(quotes):
-        return "two issues quote the same words; give each its own place, or merge them"
+    if reason := repeated(issue.location.quote for issue in result.issues):
+        return reason
     for issue in result.issues:
         if reason := vague(issue.direction):
             return reason

@@ -9,15 +9,15 @@ from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
 from ..records import RevisionItem
-from . import PromptTask, Task, loose_brief, missing_quote, vague
+from . import PromptTask, Task, loose_brief, missing_quote, repeated, vague
 
 
 def _check(item: RevisionItem, result: RevisionBrief) -> str | None:
     quotes = [loc.quote for loc in result.keep] + [c.location.quote for c in result.change]
     if reason := missing_quote(quotes, item.poem.text) or loose_brief(result):
         return reason
-    if len(set(quotes)) < len(quotes):
-        return "the same words are named twice; a place is kept or changed, once"
+    if reason := repeated(quotes):
+        return reason
     return next((reason for c in result.change if (reason := vague(c.change))), None)
 
 
