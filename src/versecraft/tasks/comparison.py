@@ -15,7 +15,7 @@ from ..prompting import Prompt
 from ..records import PairItem
 from . import PromptTask, Task, missing_quote
 
-_LETTER = re.compile(r"\bpoem [AB]\b")
+_LETTER = re.compile(r"\b[Pp]oem [AB]\b")
 
 Quote = Annotated[str, Field(min_length=3, max_length=160)]
 
