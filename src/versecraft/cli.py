@@ -1,0 +1,419 @@
+"""The command line: each command parses, calls one function and prints its result."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from .errors import VersecraftError
+
+app = typer.Typer(
+    name="versecraft",
+    help="Contrastive training data and small fine-tuned models for poetry.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", "-w", help="The workspace.", show_default="this folder")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+BackendOption = Annotated[
+    str | None,
+    typer.Option("--backend", "-b", help="Ask this backend in place of the role's."),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", "-n", min=1, help="Only the first N items of each task."),
+]
+Name = Annotated[str, typer.Argument(metavar="TASK|PHASE", help="A task, or seed, interim, poet.")]
+HERE = Path(".")
+FAILED_ROWS = 3
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Runs the command line; errors of versecraft become a message and exit code 1."""
+    with warnings.catch_warnings(record=False):
+        warnings.showwarning = _show_warning
+        try:
+            app()
+        except VersecraftError as error:
+            _say(f"Error: {error}")
+            sys.exit(1)
+    sys.exit(0)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"Warning: {message}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _print(value: Any, as_json: bool = False) -> None:
+    if as_json:
+        print(json.dumps(value, ensure_ascii=False, indent=1))  # noqa: T201
+        return
+    from rich.console import Console
+
+    Console().print(value)
+
+
+def _project(folder: Path) -> Any:
+    from .phases import Project
+    from .workspace import Workspace
+
+    return Project(Workspace.open(folder))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where; made when missing.")],
+    sample: Annotated[
+        bool, typer.Option("--sample", help="With the sample: poems and recorded answers.")
+    ] = False,
+) -> None:
+    """Make a workspace.
+
+    Example: versecraft init demo --sample
+    """
+    from .workspace import Workspace
+
+    workspace = Workspace.init(folder, sample=sample)
+    _print(f"Made {workspace.root} with versecraft.toml, data/raw/good and data/raw/bad.")
+    if sample:
+        _print("The sample is in it; both roles replay answers written for it, at no cost.")
+        _print("Next: versecraft match, then versecraft generate seed --yes (both with -w).")
+    else:
+        _print("Put your poems into data/raw/good and data/raw/bad. Next: versecraft corpus")
+
+
+@app.command()
+def reset(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="What to clear away.", show_default="[reset] paths"),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Bring back what the last one took.")
+    ] = False,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Clear away earlier generated data; data/raw and data/processed are never touched.
+
+    Prints what it would do. With --yes it moves the paths to .trash, from where --undo
+    brings them back. Works in any folder, also in one that is no workspace yet.
+
+    Example: versecraft reset data/annotated --yes
+    """
+    from . import workspace as rooms
+
+    root = workspace.resolve()
+    if undo:
+        moves = rooms.undo_reset(root)
+    else:
+        config = (root / rooms.CONFIG).is_file()
+        settings = rooms.Workspace.open(root).settings if config else rooms.Settings()
+        moves = rooms.plan_reset(root, tuple(paths or settings.reset.paths))
+    taken = [m.path for m in moves if m.leave is None]
+    trash = rooms.reset(root, moves) if yes and taken and not undo else None
+    if as_json:
+        left = {m.path: m.leave for m in moves if m.leave}
+        done = undo or trash is not None
+        _print({"moved": taken, "left": left, "done": done, "trash": trash and str(trash)}, True)
+        return
+    for move in moves:
+        verb = "brought back" if undo else "moved" if trash else "would move"
+        _print(f"{move.path}: {'left, it ' + move.leave if move.leave else verb}")
+    if trash:
+        _print(f"Moved to {trash}. Bring it back with: versecraft reset --undo")
+    elif taken and not undo:
+        _print("Nothing was changed. Do it with --yes.")
+
+
+@app.command()
+def corpus(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="A folder with good/ and bad/.", show_default="data/raw"),
+    ] = None,
+    dropped: Annotated[
+        bool, typer.Option("--dropped", help="List everything that was not taken, and why.")
+    ] = False,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the poems and say what was taken and what was not.
+
+    Example: versecraft corpus data/raw --dropped
+    """
+    from .corpus import read_corpus
+
+    found = read_corpus(path) if path else _project(workspace).corpus
+    if as_json:
+        left = [d.model_dump(exclude_none=True) for d in found.dropped]
+        _print({**found.report(), **({"left_out": left} if dropped else {})}, True)
+        return
+    _print(found)
+    if dropped:
+        for d in found.dropped:
+            where = ":".join(str(part) for part in (d.file, d.line, d.item) if part is not None)
+            _print(f"{where}: {d.reason}: {d.detail}")
+
+
+@app.command()
+def match(
+    strategy: Annotated[
+        Literal["topical", "random"] | None,
+        typer.Option(help="How partners are found.", show_default="versecraft.toml"),
+    ] = None,
+    k: Annotated[
+        int | None,
+        typer.Option("--k", min=1, help="Partners of each bad poem."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Write a plot of the report to this file."),
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Pair each bad poem with a good one and write data/matches.jsonl.
+
+    Example: versecraft match --k 2 --plot reports/matches.png
+    """
+    project = _project(workspace)
+    matches = project.match(strategy=strategy, k=k, seed=seed)
+    if plot:
+        matches.plot(plot)
+    _print(matches.report() if as_json else matches, as_json)
+
+
+@app.command()
+def plan(
+    name: Name,
+    backend: BackendOption = None,
+    limit: LimitOption = None,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what would be asked and what it would cost. Nothing is sent.
+
+    Example: versecraft plan seed
+    """
+    from .phases import steps
+
+    project = _project(workspace)
+    plans = [project.plan(step, backend, limit=limit) for step in steps(name)]
+    if as_json:
+        _print([p.report() for p in plans], True)
+        return
+    for each in plans:
+        _print(each)
+    live = sum(p.cost.live for p in plans)
+    if len(plans) > 1:
+        _print(f"Together about ${live:,.2f} live, ${sum(p.cost.batch for p in plans):,.2f} batch.")
+
+
+@app.command()
+def generate(
+    name: Name,
+    backend: BackendOption = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0, help="Dollars that may be spent."),
+    ] = None,
+    limit: LimitOption = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Requests in flight."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask what has no answer yet, and keep every answer. Run it again to go on.
+
+    Exit code 3 when some items have no answer.
+
+    Example: versecraft generate seed --budget 20 --yes
+    """
+    from .generating import generate as ask
+    from .phases import steps
+
+    project = _project(workspace)
+    options = {"concurrency": concurrency} if concurrency else {}
+    runs = []
+    for step in steps(name):
+        bill = project.plan(step, backend, limit=limit, **options)
+        if not as_json:
+            _print(bill)
+        _confirm(bill.cost.live, project.workspace.settings.confirm_over, budget, yes)
+        try:
+            run = ask(bill, budget=budget)
+        except KeyboardInterrupt:
+            _say("Stopped. What was answered is kept; run it again to go on.")
+            raise typer.Exit(INTERRUPTED) from None
+        budget = None if budget is None else max(0.0, budget - run.cost)
+        file = project.leave(step, run)
+        runs.append(run)
+        if not as_json:
+            _print(run)
+            _print(f"Answers in {file.relative_to(project.workspace.root)}")
+        if run.stopped:
+            break
+    if as_json:
+        _print([run.report() for run in runs], True)
+    if any(run.failed or run.refused for run in runs):
+        raise typer.Exit(FAILED_ROWS)
+
+
+def _confirm(cost: float, threshold: float, budget: float | None, yes: bool) -> None:
+    spend = cost if budget is None else min(cost, budget)
+    if yes or spend <= threshold:
+        return
+    if not sys.stdin.isatty():
+        raise VersecraftError(
+            f"This may cost about ${spend:,.2f}. Say --yes to spend it, or set --budget."
+        )
+    typer.confirm(f"This may cost about ${spend:,.2f}. Go on?", abort=True)
+
+
+@app.command()
+def balance(
+    role: Annotated[
+        Literal["educator", "poet"], typer.Option(help="Whose training set.")
+    ] = "educator",
+    bad_share: Annotated[
+        float | None,
+        typer.Option(help="Share of rows from bad poems.", show_default="versecraft.toml"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed.")] = None,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Mix what the ledgers hold, split it by poem, and write a data set folder.
+
+    Example: versecraft balance --role educator
+    """
+    from .balancing import Balancer
+    from .dataset import build_dataset
+
+    project = _project(workspace)
+    settings = project.workspace.settings
+    seed = settings.seed if seed is None else seed
+    mixture = Balancer(
+        bad_share=bad_share or settings.balance.bad_share,
+        min_tasks=settings.balance.min_tasks,
+        seed=seed,
+    ).balance(project.examples())
+    data = build_dataset(mixture, role=role, valid=settings.balance.valid, seed=seed)
+    folder = data.write(project.workspace.inside(f"data/{role}_training"))
+    if as_json:
+        _print({"mixture": mixture.report(), "card": dict(data.card)}, True)
+        return
+    if role == "educator":
+        _print(mixture)
+    _print(data)
+    _print(f"Written to {folder.relative_to(project.workspace.root)}")
+
+
+@app.command()
+def status(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> None:
+    """Show what each phase has answered, what failed, and what was spent.
+
+    Example: versecraft status
+    """
+    from .ledger import read_rows
+    from .phases import steps
+
+    project = _project(workspace)
+    place = project.workspace
+    found = []
+    for step in steps():
+        rows, broken = read_rows(place.ledger(step.phase, step.task))
+        last = {row.key: row for row in rows}.values()
+        found.append(
+            {
+                "phase": step.phase,
+                "task": step.task,
+                "answered": sum(r.output is not None for r in last),
+                "failed": sum(r.error is not None for r in last),
+                "broken_lines": len(broken),
+                "dollars": round(sum(r.cost for r in rows), 4),
+            }
+        )
+    sets = [
+        str(p.relative_to(place.root))
+        for p in sorted((place.root / "data").glob("*_training/train.jsonl"))
+    ]
+    if as_json:
+        _print({"steps": found, "matches": place.matches.is_file(), "data_sets": sets}, True)
+        return
+    _print(_table("Status", found))
+    _print("Matches: " + ("made" if place.matches.is_file() else "none; versecraft match"))
+    _print("Data sets: " + (", ".join(sets) or "none; versecraft balance"))
+
+
+@app.command()
+def tasks(as_json: JsonOption = False) -> None:
+    """List the tasks, those of plugins among them.
+
+    Example: versecraft tasks --json
+    """
+    from .plugins import list_tasks
+
+    found = [
+        {
+            "name": t.name,
+            "kind": t.kind.value,
+            "role": t.role,
+            "backend": t.backend,
+            "input": t.input.__name__,
+            "output": t.output.__name__,
+        }
+        for t in list_tasks()
+    ]
+    _print(found if as_json else _table("Tasks", found), as_json)
+
+
+@app.command()
+def backends(as_json: JsonOption = False) -> None:
+    """List the backends by the scheme that begins their spec.
+
+    Example: versecraft backends
+    """
+    from .plugins import list_backends
+
+    found = [
+        {"scheme": scheme, "what": (make.__doc__ or "").strip().partition("\n")[0]}
+        for scheme, make in list_backends().items()
+    ]
+    _print(found if as_json else _table("Backends", found), as_json)
+
+
+def _table(title: str, rows: Iterable[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    rows = list(rows)
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else ():
+        right = isinstance(rows[0][name], (int, float))
+        table.add_column(name.replace("_", " "), justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    return table

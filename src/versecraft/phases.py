@@ -1,0 +1,223 @@
+"""The phases of a project: which task is done on what, by whom, and where the answers lie."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .backends import Backend
+from .corpus import read_corpus
+from .errors import BadInput, UnknownName
+from .ledger import Plan, Run, read_run
+from .matching import Matcher, Matches
+from .planning import items, plan
+from .plugins import get_task, list_tasks
+from .records import Corpus, Example, Item, Poem, digest
+from .workspace import Workspace
+
+__all__ = ["PHASES", "Project", "Step", "steps"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of a phase.
+
+    Attributes:
+        phase: "seed", "interim", "poet", or a plugin's name.
+        task: The task's name.
+        role: "opus" or "local".
+        items: Makes the items from a project.
+        file: Where the phase leaves the answers, for people and other tools.
+    """
+
+    phase: str
+    task: str
+    role: str
+    items: Callable[[Project], Iterable[Any]]
+    file: str
+
+
+class Project:
+    """A workspace with what has been read from it so far."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._corpus: Corpus | None = None
+
+    @property
+    def corpus(self) -> Corpus:
+        """The poems in `data/raw`."""
+        if self._corpus is None:
+            self._corpus = read_corpus(self.workspace.raw)
+        return self._corpus
+
+    def match(self, *, strategy: str | None = None, k: int | None = None, seed: int | None = None
+    ) -> Matches:  # fmt: skip
+        """Pairs the bad poems with good ones and writes the pairs down."""
+        wanted = self.workspace.settings.matching
+        matcher = Matcher(
+            strategy=strategy or wanted.strategy,  # type: ignore[arg-type]
+            k=k or wanted.k,
+            seed=self.workspace.settings.seed if seed is None else seed,
+            cache=self.workspace.cache,
+        )
+        matches = matcher.fit(self.corpus.good).match(self.corpus.bad)
+        matches.write(self.workspace.matches)
+        return matches
+
+    def matches(self) -> Matches:
+        """The pairs that `match` wrote down.
+
+        Raises:
+            BadInput: There are none yet.
+        """
+        if not self.workspace.matches.is_file():
+            raise BadInput("There are no matches yet. Make them with: versecraft match")
+        return Matches.read(self.workspace.matches, self.corpus)
+
+    def good(self, first: int, count: int) -> list[Poem]:
+        """`count` good poems from the `first` on, in an order that the seed decides."""
+        seed = str(self.workspace.settings.seed)
+        drawn = sorted(self.corpus.good, key=lambda p: digest(seed, p.id))
+        return drawn[first : first + count]
+
+    def plan(self, step: Step, backend: str | Backend | None = None, **options: Any) -> Plan:
+        """What a step would ask; `limit` takes its first items only."""
+        limit = options.pop("limit", None)
+        task = get_task(step.task)
+        if backend is None or isinstance(backend, str):
+            backend = self.workspace.backend(backend or step.role, **options)
+        found = list(self.items(step))
+        return plan(
+            task,
+            found if limit is None else found[:limit],
+            backend,
+            ledger=self.workspace.ledger(step.phase, step.task),
+        )
+
+    def items(self, step: Step) -> list[Item]:
+        """The items of a step."""
+        seed = self.workspace.settings.seed
+        return items(get_task(step.task), step.items(self), seed=seed)
+
+    def run(self, step: Step) -> Run:
+        """What the ledger of a step holds."""
+        ledger = self.workspace.ledger(step.phase, step.task)
+        return read_run(get_task(step.task), self.items(step), ledger)
+
+    def examples(self) -> Iterator[Example]:
+        """The training rows of every step that has a ledger."""
+        for step in steps():
+            if self.workspace.ledger(step.phase, step.task).is_file():
+                yield from self.run(step).examples()
+
+    def leave(self, step: Step, run: Run) -> Path:
+        """Writes the answered rows of a step where its phase leaves them."""
+        file = self.workspace.inside(step.file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(".part")
+        with aside.open("w", encoding="utf-8") as out:
+            for row in run.rows:
+                if row.output is not None:
+                    out.write(row.model_dump_json(exclude_none=True) + "\n")
+        os.replace(aside, file)
+        return file
+
+
+def _seed_critiques(p: Project) -> Iterable[Any]:
+    return [*p.corpus.bad, *p.good(0, p.workspace.settings.quotas.good_critiques)]
+
+
+def _more_critiques(p: Project) -> Iterable[Any]:
+    quotas = p.workspace.settings.quotas
+    return p.good(quotas.good_critiques, quotas.more_critiques)
+
+
+def _revision_briefs(p: Project) -> Iterable[Any]:
+    # The bad poems come first in the critiques, so the quota goes to them before the good ones.
+    critiques = p.run(_step("critique"))
+    return items(get_task("revision_brief"), critiques)[
+        : p.workspace.settings.quotas.revision_briefs
+    ]
+
+
+def _poems(p: Project) -> Iterable[Any]:
+    return items(get_task("poem"), p.run(_step("brief")))
+
+
+PHASES: dict[str, tuple[Step, ...]] = {
+    "seed": (
+        Step("seed", "critique", "opus", _seed_critiques, "data/annotated/critiques_seed.jsonl"),
+        Step("seed", "comparison", "opus", Project.matches, "data/annotated/comparisons.jsonl"),
+        Step(
+            "seed", "revision_brief", "opus", _revision_briefs,
+            "data/educator_training/revision_briefs_seed.jsonl",
+        ),
+    ),
+    "interim": (
+        Step(
+            "interim", "brief", "local", lambda p: p.workspace.lines("requests"),
+            "data/educator_training/briefs.jsonl",
+        ),
+        Step(
+            "interim", "autopsy", "local", lambda p: p.corpus.bad, "data/annotated/autopsies.jsonl"
+        ),
+        Step(
+            "interim", "lesson", "local", lambda p: p.workspace.lines("questions"),
+            "data/educator_training/lessons.jsonl",
+        ),
+        Step(
+            "interim", "critique", "local", _more_critiques, "data/annotated/critiques.jsonl"
+        ),
+    ),
+    "poet": (Step("poet", "poem", "opus", _poems, "data/poet_training/pairs.jsonl"),),
+}  # fmt: skip
+"""The steps of each phase that asks a model, in their order."""
+
+
+def steps(name: str | None = None) -> list[Step]:
+    """The steps of a phase or of a task; of all phases and plugins when no name is given.
+
+    Raises:
+        UnknownName: There is no phase and no task of that name.
+    """
+    built_in = [step for phase in PHASES.values() for step in phase]
+    if name in PHASES:
+        return list(PHASES[name])
+    if name in {step.task for step in built_in}:
+        return [_step(name)]
+    others = [t.name for t in list_tasks() if t.name not in {step.task for step in built_in}]
+    if name is None:
+        return built_in + [_plugin_step(other) for other in others]
+    if name in others:
+        return [_plugin_step(name)]
+    raise UnknownName("task or phase", name, [*PHASES, *(s.task for s in built_in), *others])
+
+
+def _step(task: str) -> Step:
+    return next(step for phase in PHASES.values() for step in phase if step.task == task)
+
+
+def _plugin_step(name: str) -> Step:
+    """A plugin's task is done on all poems, matches or lines, by what its input needs."""
+    task = get_task(name)
+    phase, _, short = name.rpartition("/")
+    needed = {f.annotation for f in task.input.model_fields.values() if f.is_required()}
+
+    def sources(p: Project) -> Iterable[Any]:
+        if needed == {Poem}:
+            return _seed_critiques(p)
+        if needed == {str}:
+            return p.workspace.lines("requests")
+        if Poem in needed:
+            return p.matches()
+        raise BadInput(
+            f"Which items {name} works on cannot be told from its input model. Call "
+            "versecraft.plan from Python with items of your own."
+        )
+
+    role = task.backend if task.backend in ("opus", "local") else "opus"
+    return Step(phase or short, name, role, sources, f"data/annotated/{name}.jsonl")
