@@ -196,6 +196,8 @@ def answer(turn: str) -> str:
                 "exercise": "Write down ten things on your table; strike the nine you expected.",
             }
         )
+    if turn == "Name a thing that floats, as JSON.":  # versecraft.testing.check_backend
+        return '{"thing": "cork"}'
     return "The drawer sticks.\nInside it the scales\nkeep level without us."
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -49,11 +50,13 @@ def get_task(name: str) -> Task[Any, Any]:
 
 
 def list_tasks() -> list[Task[Any, Any]]:
-    """All tasks, the built-in ones first."""
-    owned = (
-        (task.name, task, owner) for owner, tasks in _each("versecraft_tasks") for task in tasks
-    )
-    return list(_unique("task", owned).values())
+    """All tasks, the built-in ones first.
+
+    Raises:
+        PluginError: Two plugins claim one name.
+        UnknownName: `VERSECRAFT_PLUGINS` names a plugin that is not installed.
+    """
+    return list(_unique("task", _each("versecraft_tasks", _tasks)).values())
 
 
 def get_backend(spec: str, **options: Any) -> Backend:
@@ -76,7 +79,7 @@ def get_backend(spec: str, **options: Any) -> Backend:
 
 def list_backends() -> dict[str, Callable[..., Backend]]:
     """The factories of backends by scheme."""
-    return _mappings("backend", "versecraft_backends")
+    return _unique("backend", _each("versecraft_backends", _factories))
 
 
 def get_trainer(name: str) -> Trainer:
@@ -85,15 +88,32 @@ def get_trainer(name: str) -> Trainer:
     Raises:
         UnknownName: There is none; says which there are.
     """
-    trainers: dict[str, Callable[[], Trainer]] = _mappings("trainer", "versecraft_trainers")
+    trainers = _unique("trainer", _each("versecraft_trainers", _factories))
     if name not in trainers:
         raise UnknownName("trainer", name, trainers)
-    return trainers[name]()
+    trainer: Trainer = trainers[name]()
+    return trainer
 
 
-def _mappings(what: str, hook: str) -> dict[str, Any]:
-    owned = ((name, value, owner) for owner, found in _each(hook) for name, value in found.items())
-    return _unique(what, owned)
+def lacks(task: object) -> list[str]:
+    """The attributes that something lacks to be a `Task`."""
+    return [part for part in vars(Task) if not part.startswith("_") and not hasattr(task, part)]
+
+
+def _tasks(said: Iterable[Task[Any, Any]]) -> list[tuple[str, Task[Any, Any]]]:
+    tasks = list(said)
+    for task in tasks:
+        if missing := lacks(task):
+            raise TypeError(f"{task!r} is no Task: it has no {', '.join(missing)}")
+    return [(task.name, task) for task in tasks]
+
+
+def _factories(said: Mapping[str, Callable[..., Any]]) -> list[tuple[str, Callable[..., Any]]]:
+    factories = list(dict(said).items())
+    for name, factory in factories:
+        if not isinstance(name, str) or not callable(factory):
+            raise TypeError(f"{name!r}: {factory!r} is no name with something to call")
+    return factories
 
 
 def _unique(what: str, owned: Iterator[tuple[str, T, str]]) -> dict[str, T]:
@@ -109,14 +129,15 @@ def _unique(what: str, owned: Iterator[tuple[str, T, str]]) -> dict[str, T]:
     return found
 
 
-def _each(hook: str) -> Iterator[tuple[str, Any]]:
-    """What each plugin returns from a hook; a plugin that fails is a warning."""
+def _each(hook: str, read: Callable[[Any], list[tuple[str, T]]]) -> Iterator[tuple[str, T, str]]:
+    """Name, value and owner of what the plugins return from a hook; a failure is a warning."""
     for impl in getattr(_manager().hook, hook).get_hookimpls():
         try:
-            result = impl.function()
-            yield impl.plugin_name, dict(result) if isinstance(result, Mapping) else list(result)
+            found = read(impl.function())
         except Exception as error:
             _warn(impl.plugin_name, error)
+            continue
+        yield from ((name, value, impl.plugin_name) for name, value in found)
 
 
 @cache
@@ -127,34 +148,50 @@ def _manager() -> pluggy.PluginManager:
         manager.register(import_module(module), name=module)
     for point in _wanted():
         owner = point.dist.name if point.dist else point.value
+        name = f"{owner} ({point.value})"
         try:
-            manager.register(point.load(), name=f"{owner} ({point.value})")
+            _register(manager, point.load(), name)
         except Exception as error:
-            _warn(owner, error)
-    manager.check_pending()
+            manager.unregister(name=name)
+            _warn(name, error)
     return manager
 
 
+def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
+    manager.register(plugin, name=name)
+    manager.check_pending()
+    if not manager.get_hookcallers(plugin):
+        raise PluginError("it has no function marked with versecraft's hookimpl")
+
+
 def _wanted() -> list[EntryPoint]:
+    """The plugins that are installed, or those of them that `VERSECRAFT_PLUGINS` names."""
     points = sorted(
         entry_points(group="versecraft"), key=lambda p: (p.dist.name if p.dist else "", p.name)
     )
     names = os.environ.get("VERSECRAFT_PLUGINS")
     if names is None:
         return points
-    wanted = {name.strip() for name in names.split(",") if name.strip()}
-    installed = {p.dist.name for p in points if p.dist}
-    if wanted - installed:
+    installed = {_canonical(p.dist.name): p.dist.name for p in points if p.dist}
+    wanted = {_canonical(name): name.strip() for name in names.split(",") if name.strip()}
+    for name in wanted.keys() - installed.keys():
         raise UnknownName(
-            "plugin", sorted(wanted - installed)[0], installed, "VERSECRAFT_PLUGINS asks for it."
+            "plugin",
+            wanted[name],
+            installed.values(),
+            "Install it, or take it out of VERSECRAFT_PLUGINS.",
         )
-    return [p for p in points if p.dist and p.dist.name in wanted]
+    return [p for p in points if p.dist and _canonical(p.dist.name) in wanted]
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _warn(owner: str, error: Exception) -> None:
     warnings.warn(
-        f"The plugin {owner} does not work and is left out: {type(error).__name__}: {error}. "
-        "Update or uninstall it.",
+        f"The plugin {owner} does not work and is left out: {type(error).__name__}: "
+        f"{' '.join(str(error).split())}. Update or uninstall it.",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -1,0 +1,1 @@
+"""A versecraft plugin: what a haiku would keep of a poem."""
