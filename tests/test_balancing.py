@@ -165,7 +165,7 @@ def test_one_side_alone_is_an_error(bad: int, good: int, missing: str) -> None:
 
 
 def test_nothing_to_balance_is_an_error() -> None:
-    with pytest.raises(CoverageError, match="Generate some first"):
+    with pytest.raises(CoverageError, match="versecraft generate"):
         Balancer().balance([])
 
 

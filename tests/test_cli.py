@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from conftest import ModelServer
+from sources import make_poem
 from versecraft.cli import app, main
+from versecraft.records import Quality
 
 
 class Said(NamedTuple):
@@ -53,15 +55,12 @@ def sample(versecraft: Call) -> Call:
 
 
 def poems(folder: Path, good: int = 2, bad: int = 1) -> None:
-    for quality, count in (("good", good), ("bad", bad)):
+    sides: list[tuple[Quality, int]] = [("good", good), ("bad", bad)]
+    for quality, count in sides:
         for n in range(count):
             file = folder / "data" / "raw" / quality / f"{n}.txt"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(
-                f"The {quality} ladder number {n}\nleans on a wall of pears\n"
-                f"and counts {n} wasps\nbefore the rain, {quality}ly.\n",
-                encoding="utf-8",
-            )
+            file.write_text(make_poem(n, quality).text, encoding="utf-8")
 
 
 def test_every_command_helps_with_an_example(versecraft: Call) -> None:
@@ -95,7 +94,7 @@ def test_the_sample_goes_from_poems_to_a_balanced_set(sample: Call, tmp_path: Pa
     status = sample("status", "--json").json
     answered = {(s["phase"], s["task"]): s["answered"] for s in status["steps"]}
     assert answered["seed", "critique"] == 64
-    assert answered["seed", "revision_brief"] == 64 or answered["seed", "revision_brief"] == 16
+    assert answered["seed", "revision_brief"] == 16
     said = sample("balance", "--json")
     assert said.code == 0, said
     assert abs(said.json["mixture"]["bad_share"] - 0.40) <= 0.005
@@ -113,11 +112,11 @@ def test_the_sample_goes_from_poems_to_a_balanced_set(sample: Call, tmp_path: Pa
     ("words", "code", "says"),
     [
         (["plan", "critque"], 1, "Did you mean 'critique'?"),
-        (["generate", "critique", "--backend", "cluade:claude-opus-5-5"], 1, "Did you mean 'claude'"),
-        (["plan", "critique", "--backend", "claude:claude-opus-55"], 1, "Did you mean 'claude-opus-5-5'"),
+        (["generate", "critique", "-b", "cluade:opus"], 1, "Did you mean 'claude'"),
+        (["plan", "critique", "-b", "claude:claude-opus-55"], 1, "Did you mean 'claude-opus-5-5'"),
         (["plan", "critique", "--backend", "replay:nowhere.jsonl"], 1, "There is no ledger"),
         (["plan", "critique", "--backend", "openai:nowhere"], 1, "needs an address and a model"),
-        (["plan", "critique", "--backend", "scripted:no.such"], 1, "scripted:package.module:function"),
+        (["plan", "critique", "-b", "scripted:no.such"], 1, "scripted:package.module:function"),
         (["plan", "comparison"], 1, "versecraft match"),
         (["balance"], 1, "versecraft generate"),
         (["balance", "--role", "painter"], 2, "painter"),
@@ -143,7 +142,7 @@ def test_an_empty_corpus_says_where_to_put_poems(versecraft: Call) -> None:
     versecraft("init", ".")
     said = versecraft("corpus")
     assert said.code == 1
-    assert "good" in said.err
+    assert "Put poems there" in said.err
 
 
 def test_without_a_key_nothing_is_asked_and_the_variable_is_named(

@@ -1,1 +1,66 @@
-"""Contrastive training data and small fine-tuned models for poetry."""
+"""Contrastive training data and small fine-tuned models for poetry.
+
+An educator reads a poem as a workshop teacher does; a poet turns a brief into a poem and nothing
+but a poem. Every name here is a plain function, a frozen record or a value; importing them loads
+no model library.
+"""
+
+from . import errors as errors
+from .answers import Answer, Loc
+from .backends import Backend, Price, Reply, Request
+from .balancing import Balancer
+from .corpus import read_corpus
+from .dataset import build_dataset
+from .generating import generate
+from .hookspecs import hookimpl
+from .kinds import Kind, KindReport, classify
+from .ledger import Plan, Run, read_run
+from .matching import Matches
+from .planning import items, plan
+from .plugins import get_backend, get_task, get_trainer, list_backends, list_tasks
+from .prompting import Prompt
+from .records import Corpus, Example, Item, Match, Poem, Row
+from .tasks import PromptTask, Task
+from .training_data import Mixture, Split
+from .workspace import Workspace
+
+__all__ = [
+    "Answer",
+    "Backend",
+    "Balancer",
+    "Corpus",
+    "Example",
+    "Item",
+    "Kind",
+    "KindReport",
+    "Loc",
+    "Match",
+    "Matches",
+    "Mixture",
+    "Plan",
+    "Poem",
+    "Price",
+    "Prompt",
+    "PromptTask",
+    "Reply",
+    "Request",
+    "Row",
+    "Run",
+    "Split",
+    "Task",
+    "Workspace",
+    "build_dataset",
+    "classify",
+    "errors",
+    "generate",
+    "get_backend",
+    "get_task",
+    "get_trainer",
+    "hookimpl",
+    "items",
+    "list_backends",
+    "list_tasks",
+    "plan",
+    "read_corpus",
+    "read_run",
+]

@@ -320,7 +320,7 @@ def balance(
         bad_share=bad_share or settings.balance.bad_share,
         min_tasks=settings.balance.min_tasks,
         seed=seed,
-    ).balance(project.examples())
+    ).balance(e for e in project.examples() if e.role == role)
     data = build_dataset(mixture, role=role, valid=settings.balance.valid, seed=seed)
     folder = data.write(project.workspace.inside(f"data/{role}_training"))
     if as_json:

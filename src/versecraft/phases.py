@@ -15,7 +15,7 @@ from .ledger import Plan, Run, read_run
 from .matching import Matcher, Matches
 from .planning import items, plan
 from .plugins import get_task, list_tasks
-from .records import Corpus, Example, Item, Poem, digest
+from .records import Corpus, Example, Item, Poem, RevisionItem, digest
 from .workspace import Workspace
 
 __all__ = ["PHASES", "Project", "Step", "steps"]
@@ -137,11 +137,11 @@ def _more_critiques(p: Project) -> Iterable[Any]:
 
 
 def _revision_briefs(p: Project) -> Iterable[Any]:
-    # The bad poems come first in the critiques, so the quota goes to them before the good ones.
-    critiques = p.run(_step("critique"))
-    return items(get_task("revision_brief"), critiques)[
-        : p.workspace.settings.quotas.revision_briefs
-    ]
+    # Bad poems come first in the critiques, so the quota goes to them before the good ones; an
+    # approved poem needs no revision.
+    made = items(get_task("revision_brief"), p.run(_step("critique")))
+    unfinished = [i for i in made if isinstance(i, RevisionItem) and not i.critique.approved]
+    return unfinished[: p.workspace.settings.quotas.revision_briefs]
 
 
 def _poems(p: Project) -> Iterable[Any]:

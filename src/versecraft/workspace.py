@@ -139,6 +139,8 @@ class Workspace:
             roles = Roles()
             for role in (roles.opus, roles.local):
                 config = config.replace(f'"{role}"', '"replay:runs/sample.jsonl"')
+            # The sample has revision briefs of its 16 bad poems.
+            config = config.replace("revision_briefs = 100", "revision_briefs = 16")
         (root / CONFIG).write_text(config, encoding="utf-8")
         return cls.open(root)
 
