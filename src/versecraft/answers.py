@@ -60,7 +60,7 @@ class Answer(BaseModel):
         computed: Fields that code fills in; they are neither asked for nor trained on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     bare: ClassVar[bool] = False
     computed: ClassVar[frozenset[str]] = frozenset()
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from .backends import Backend, Request, price_of
@@ -69,6 +68,8 @@ class Ledger:
         self.path = Path(path)
 
     def __enter__(self) -> Self:
+        from filelock import FileLock, Timeout
+
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(f"{self.path}.lock", timeout=0)
