@@ -56,8 +56,8 @@ def build_dataset(
     Args:
         mixture: What a `Balancer` made; rows of the other role are passed over.
         role: Whose data set it is.
-        valid: Share of rows to hold out, between 0 and 1; met as nearly as the groups allow, with
-            each task and quality on both sides where there are two groups with it.
+        valid: Share of rows to hold out, from 0 to below 1; met as nearly as the groups allow,
+            with each task and quality on both sides where they allow it.
         seed: Decides which groups are held out and the order of rows; the order of the input
             does not.
         tokenizer: Of the model to be trained: a function from text to its number of tokens, a
@@ -228,11 +228,11 @@ def _counter(tokenizer: Tokenizer) -> tuple[Callable[[str], int], str]:
     if not file.is_file():
         raise BadInput(f"There is no tokenizer at {file}. Name a tokenizer.json or its folder.")
     try:
-        from tokenizers import Tokenizer
+        import tokenizers
     except ImportError as error:
         raise MissingExtra("Counting with a tokenizer file", "embed") from error
     try:
-        model = Tokenizer.from_file(str(file))
+        model = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
         raise BadInput(f"{file} is not a tokenizer: {error}. Name a tokenizer.json.") from error
     model.no_truncation()
