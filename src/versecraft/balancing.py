@@ -65,7 +65,9 @@ class Balancer:
         """
         rows = seeded(examples, self.seed)
         if not rows:
-            raise CoverageError("There are no examples to balance. Make some first: versecraft generate seed")
+            raise CoverageError(
+                "There are no examples to balance. Make some first: versecraft generate seed"
+            )
         dropped: list[Dropped] = []
 
         def leave_out(rows: list[Example], why: Mapping[int, Why]) -> list[Example]:
