@@ -222,8 +222,12 @@ _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "—": "
 
 def plain(text: str) -> str:
     """Text for comparing: quotes, dashes and case unified, `/` and white space as one blank."""
+    return " ".join(_unified(text).split())
+
+
+def _unified(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).translate(_PLAIN).lower()
-    return " ".join(re.sub(r"-{2,}", "-", text).replace("/", " ").split())
+    return re.sub(r"-{2,}", "-", text).replace("/", " ")
 
 
 def locate(quote: str, text: str) -> int | None:
@@ -232,7 +236,7 @@ def locate(quote: str, text: str) -> int | None:
     Returns:
         The line, or None when the quote is not there, or spans more than two lines.
     """
-    wanted = _bare(quote).strip(" .,;:!?\"'-")
+    wanted = " ".join(_quotable(quote).split()).strip(" .,;:!?'-")
     if not wanted:
         return None
     lines, pairs = _places(text)
@@ -243,15 +247,15 @@ def locate(quote: str, text: str) -> int | None:
     return None
 
 
-def _bare(text: str) -> str:
-    """Plain text without marks of emphasis and blanks at dashes, which quotations often lose."""
-    text = re.sub(r"[*_]", "", plain(text)).replace('"', "'")
-    return re.sub(r"\s*-\s*", "-", text)
+def _quotable(text: str) -> str:
+    """Unified text without what quotations often lose: marks of emphasis, blanks at dashes."""
+    text = re.sub(r"[*_]", "", _unified(text)).replace('"', "'")
+    return re.sub(r"[^\S\n]*-[^\S\n]*", "-", text)
 
 
 @lru_cache(maxsize=256)
 def _places(text: str) -> tuple[list[str], list[str]]:
-    lines = [_bare(line) for line in text.split("\n") if line.strip()]
+    lines = [" ".join(line.split()) for line in _quotable(text).split("\n") if line.strip()]
     return lines, [f"{a} {b}" for a, b in pairwise(lines)]
 
 
@@ -274,7 +278,7 @@ def placed(answer: A, text: str) -> A:
 
     def walk(value: Any) -> Any:
         if isinstance(value, Loc):
-            return value.model_copy(update={"line": locate(value.quote, text)})
+            return Loc.model_construct(quote=value.quote, line=locate(value.quote, text))
         if isinstance(value, Answer):
             held = {k: getattr(value, k) for k in type(value).model_fields}
             changed = {k: walk(v) for k, v in held.items() if isinstance(v, (Answer, tuple))}

@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from ..answers import Answer, Brief, locate, plain
+from ..answers import Answer, Brief, Loc, locate, plain
 from ..errors import TaskError
 from ..kinds import Kind, holds_verse
 from ..prompting import Prompt
@@ -117,7 +117,8 @@ class PromptTask(Generic[In, Out]):
 
     def accept(self, item: In, result: Out) -> str | None:
         """The reason to refuse a result, or None: no verse from an educator, then `check`."""
-        if self.role == "educator":
+        said = result.model_dump_json()
+        if self.role == "educator" and ("\\n" in said or " / " in said):
             for path, text in _prose(result):
                 if holds_verse(text):
                     return (
@@ -156,9 +157,13 @@ def _prose(value: Any, path: str = "answer") -> Iterator[tuple[str, str]]:
             yield from _prose(part, f"{path}[{n}]")
 
 
-def missing_quote(quotes: Iterable[str], text: str) -> str | None:
+def missing_quote(quotes: Iterable[str | Loc], text: str) -> str | None:
     """The reason to refuse a result of which a quotation is not in the poem, or None."""
     for quote in quotes:
+        if isinstance(quote, Loc):
+            if quote.line is not None:
+                continue
+            quote = quote.quote
         if locate(quote, text) is None:
             return (
                 f"the quote {quote!r} is not in the poem, or runs over more than two lines; "

@@ -61,8 +61,8 @@ def _content(text: str) -> set[str]:
 
 
 def _check(item: PoemItem, result: Autopsy) -> str | None:
-    quotes = [f.cliche.quote for f in result.items]
-    if reason := missing_quote(quotes, item.poem.text) or repeated(quotes):
+    places = [f.cliche for f in result.items]
+    if reason := missing_quote(places, item.poem.text) or repeated(p.quote for p in places):
         return reason
     for finding in result.items:
         old, new = _content(finding.cliche.quote), _content(finding.replacement)

@@ -75,7 +75,7 @@ def _check(item: PairItem, result: Comparison) -> str | None:
     return (
         missing_quote((p.a_quote for p in result.points), item.a.text)
         or missing_quote((p.b_quote for p in result.points), item.b.text)
-        or missing_quote([result.loser_best.quote], loser.text)
+        or missing_quote([result.loser_best], loser.text)
     )
 
 

@@ -19,7 +19,7 @@ _SCORE = re.compile(
 
 def _check(item: PoemItem, result: Critique) -> str | None:
     places = [s.location for s in result.strengths] + [i.location for i in result.issues]
-    if reason := missing_quote((place.quote for place in places), item.poem.text):
+    if reason := missing_quote(places, item.poem.text):
         return reason
     if result.approved and not result.strengths:
         return "an approval needs at least one quoted strength"

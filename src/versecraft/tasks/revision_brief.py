@@ -13,10 +13,10 @@ from . import PromptTask, Task, loose_brief, missing_quote, repeated, vague
 
 
 def _check(item: RevisionItem, result: RevisionBrief) -> str | None:
-    quotes = [loc.quote for loc in result.keep] + [c.location.quote for c in result.change]
-    if reason := missing_quote(quotes, item.poem.text) or loose_brief(result):
+    places = [*result.keep, *(c.location for c in result.change)]
+    if reason := missing_quote(places, item.poem.text) or loose_brief(result):
         return reason
-    if reason := repeated(quotes):
+    if reason := repeated(place.quote for place in places):
         return reason
     return next((reason for c in result.change if (reason := vague(c.change))), None)
 
