@@ -16,7 +16,6 @@ from . import Backend, Price, Reply, Request
 
 if TYPE_CHECKING:
     from anthropic import APIError, APIStatusError, AsyncAnthropic
-    from anthropic.types import Message
 
 _KEY = re.compile(r"sk-[A-Za-z0-9_-]{6,}")
 
@@ -64,13 +63,17 @@ class Claude:
         """
         from anthropic import APIError
 
-        client = self._connect()
+        # Raw: building the SDK's typed message takes a tenth of the request's whole CPU time.
+        ask = self._connect().messages.with_raw_response.create
         try:
-            message = await client.messages.create(**self._params(request))
+            response = await ask(**self._params(request))
+            message = response.http_response.json()
         except APIError as error:
             raise _translated(error) from error
         except OSError as error:
             raise BackendError(f"connection: {error}", retryable=True) from error
+        except ValueError as error:
+            raise BackendError(f"unreadable response: {error}", retryable=True) from error
         except Exception as error:
             # A body that breaks off surfaces as an error of the transport, not of the SDK.
             if type(error).__module__.partition(".")[0] in ("httpx2", "aiohttp", "httpcore2"):
@@ -78,7 +81,7 @@ class Claude:
                     f"connection: {type(error).__name__}: {error}", retryable=True
                 ) from error
             raise
-        return _reply(message)
+        return _reply(message, response.headers.get("request-id"))
 
     async def aclose(self) -> None:
         """Closes the connections; the next request opens new ones."""
@@ -147,41 +150,40 @@ def _price(model: str) -> Price:
     return Price(**models[model])
 
 
-def _reply(message: Message) -> Reply:
-    usage = _usage(message)
+def _reply(message: dict[str, Any], request_id: str | None) -> Reply:
+    usage, stop_reason = _usage(message["usage"]), message.get("stop_reason")
     facts: dict[str, Any] = {
         "usage": usage,
-        "model": message.model,
-        "request_id": message._request_id,
-        "stop_reason": message.stop_reason,
+        "model": message["model"],
+        "request_id": request_id,
+        "stop_reason": stop_reason,
     }
-    text = "".join(block.text for block in message.content or () if block.type == "text")
-    if message.stop_reason == "refusal":
-        details = message.stop_details
-        category = (details and details.category) or "no category"
-        why = (details and details.explanation) or "no explanation"
+    if stop_reason == "refusal":
+        details = message.get("stop_details") or {}
+        category = details.get("category") or "no category"
+        why = details.get("explanation") or "no explanation"
         raise BackendError(f"the model declined ({category}): {why}", kind="refusal", **facts)
-    if message.stop_reason in ("max_tokens", "model_context_window_exceeded"):
+    if stop_reason in ("max_tokens", "model_context_window_exceeded"):
         raise BackendError(
-            f"cut at {usage.output} tokens ({message.stop_reason}); raise the task's max_tokens",
+            f"cut at {usage.output} tokens ({stop_reason}); raise the task's max_tokens",
             kind="truncated",
             retryable=True,
             **facts,
         )
-    return Reply(text=text, **facts)
+    blocks = message.get("content") or ()
+    return Reply(text="".join(b["text"] for b in blocks if b["type"] == "text"), **facts)
 
 
-def _usage(message: Message) -> Usage:
-    usage = message.usage
-    created, details = usage.cache_creation, usage.output_tokens_details
-    hour = created.ephemeral_1h_input_tokens if created else 0
+def _usage(usage: dict[str, Any]) -> Usage:
+    written = usage.get("cache_creation_input_tokens") or 0
+    hour = (usage.get("cache_creation") or {}).get("ephemeral_1h_input_tokens") or 0
     return Usage(
-        input=usage.input_tokens,
-        output=usage.output_tokens,
-        thinking=details.thinking_tokens if details else 0,
-        cache_write_5m=(usage.cache_creation_input_tokens or 0) - hour,
+        input=usage["input_tokens"],
+        output=usage["output_tokens"],
+        thinking=(usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
+        cache_write_5m=written - hour,
         cache_write_1h=hour,
-        cache_read=usage.cache_read_input_tokens or 0,
+        cache_read=usage.get("cache_read_input_tokens") or 0,
     )
 
 
