@@ -16,7 +16,9 @@ SRC = Path(__file__).parents[1] / "src" / "versecraft"
 
 LAYERS = (
     {"errors", "answers", "records", "kinds", "prosody", "pages", "repairs"},
-    {"prompting", "backends", "training_data", "duplicates", "formats", "progress"},
+    {
+        "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "progress",
+    },
     {"tasks", "trainers", "grouping"},
     {"hookspecs", "ledger"},
     {"plugins", "tasks.*", "backends.*", "trainers.*"},
