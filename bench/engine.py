@@ -39,8 +39,8 @@ def engine(count: int, in_flight: int, folder: Path) -> dict[str, float]:
     import anthropic  # noqa: F401 -- both sides have paid for their imports when the count begins
     import httpx2  # noqa: F401
     import uvloop  # noqa: F401
-    from sources import make_plan
 
+    from sources import make_plan
     from versecraft.backends.claude import Claude
     from versecraft.generating import generate
 
@@ -60,8 +60,8 @@ def floor(count: int, in_flight: int, folder: Path) -> dict[str, float]:
     import anthropic
     import httpx2
     import uvloop
-    from sources import make_poem
 
+    from sources import make_poem
     from versecraft.plugins import get_task
     from versecraft.records import PoemItem
 
@@ -116,10 +116,9 @@ def call(url: str, body: dict[str, Any] | None = None) -> Any:
 def measure(url: str, side: str, count: int, in_flight: int) -> dict[str, float]:
     call(f"{url}/faults", {"latency": 0.2})
     env = {**os.environ, "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "loopback"}
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", side, "--requests", str(count), "--in-flight", str(in_flight)],
-        env=env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    size = ["--requests", str(count), "--in-flight", str(in_flight)]
+    command = [sys.executable, __file__, "--child", side, *size]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     stats = call(f"{url}/stats")
@@ -143,9 +142,8 @@ def main() -> None:
     assert server.stdout is not None
     url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
     print(f"{args.requests} requests of 200 ms, {args.runs} runs a side, in turn")
-    print(
-        f"{'in flight':>9} {'side':>7} {'span s':>7} {'CPU ms/req':>11} {'peak MB':>8} {'again s':>8}"
-    )
+    heads = ("side", "span s", "CPU ms/req", "peak MB", "again s")
+    print(f"{'in flight':>9}", *(f"{head:>10}" for head in heads))
     try:
         for in_flight in args.in_flight:
             runs: dict[str, list[dict[str, float]]] = {"floor": [], "engine": []}
@@ -158,9 +156,8 @@ def main() -> None:
             }
             for side, m in middle.items():
                 each = m["cpu"] / args.requests * 1000
-                print(
-                    f"{in_flight:>9} {side:>7} {m['span']:>7.2f} {each:>11.2f} {m['peak']:>8.0f} {m['again']:>8.2f}"
-                )
+                row = f"{m['span']:>10.2f} {each:>10.2f} {m['peak']:>10.0f} {m['again']:>10.2f}"
+                print(f"{in_flight:>9} {side:>10} {row}")
             ratio = statistics.median(
                 e["span"] / f["span"] for e, f in zip(runs["engine"], runs["floor"], strict=True)
             )

@@ -1,6 +1,6 @@
 """The whole way on the sample, offline and at no cost: poems in, a balanced training set out.
 
-    python examples/sample_run.py [FOLDER]
+python examples/sample_run.py [FOLDER]
 """
 
 from __future__ import annotations

@@ -73,9 +73,9 @@ def test_undo_does_not_overwrite_what_was_made_since(project: Path) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "data/raw", "data/raw/", "data/raw/good", "data/raw/good/a.txt", "data", ".", "", "../other",
-        "./data/../data/raw", "notes/../data/raw", "data/annotated/../raw", "data/raw/..", "/etc",
-        "data/processed",
+        "data/raw", "data/raw/", "data/raw/good", "data/raw/good/a.txt", "data", ".", "",
+        "../other", "./data/../data/raw", "notes/../data/raw", "data/annotated/../raw",
+        "data/raw/..", "/etc", "data/processed",
         "link-to-raw", "link-to-raw/good", "link-to-data", "link-out", "link-out/x", "absolute-raw",
     ],
 )  # fmt: skip

@@ -15,7 +15,7 @@ from .generating import generate
 from .hookspecs import hookimpl
 from .kinds import Kind, KindReport, classify
 from .ledger import Plan, Run, read_run
-from .matching import Matches
+from .matching import Matcher, Matches
 from .planning import items, plan
 from .plugins import get_backend, get_task, get_trainer, list_backends, list_tasks
 from .prompting import Prompt
@@ -35,6 +35,7 @@ __all__ = [
     "KindReport",
     "Loc",
     "Match",
+    "Matcher",
     "Matches",
     "Mixture",
     "Plan",

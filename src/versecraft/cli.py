@@ -7,11 +7,15 @@ import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from .errors import VersecraftError
+
+if TYPE_CHECKING:
+    from .ledger import Plan
+    from .phases import Project, Step
 
 app = typer.Typer(
     name="versecraft",
@@ -65,12 +69,16 @@ def _print(value: Any, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(value, ensure_ascii=False, indent=1))  # noqa: T201
         return
+    if isinstance(value, str):
+        print(value)  # noqa: T201
+        return
     from rich.console import Console
 
-    Console().print(value)
+    # Not as markup: a poem's or a model's text may hold square brackets.
+    Console(markup=False).print(value)
 
 
-def _project(folder: Path) -> Any:
+def _project(folder: Path) -> Project:
     from .phases import Project
     from .workspace import Workspace
 
@@ -218,15 +226,22 @@ def plan(
     from .phases import steps
 
     project = _project(workspace)
-    plans = [project.plan(step, backend, limit=limit) for step in steps(name)]
+    plans = [(step, project.plan(step, backend, limit=limit)) for step in steps(name)]
     if as_json:
-        _print([p.report() for p in plans], True)
+        _print([p.report() for _, p in plans], True)
         return
-    for each in plans:
+    for step, each in plans:
         _print(each)
-    live = sum(p.cost.live for p in plans)
+        _say_what_lacks(step, each)
     if len(plans) > 1:
-        _print(f"Together about ${live:,.2f} live, ${sum(p.cost.batch for p in plans):,.2f} batch.")
+        live = sum(p.cost.live for _, p in plans)
+        batch = sum(p.cost.batch for _, p in plans)
+        _print(f"Together about ${live:,.2f} live, ${batch:,.2f} batch.")
+
+
+def _say_what_lacks(step: Step, plan: Plan) -> None:
+    if not plan.items and step.after:
+        _print(f"{step.task} is made from answers to {step.after}, and there are none yet.")
 
 
 @app.command()
@@ -257,12 +272,19 @@ def generate(
 
     project = _project(workspace)
     options = {"concurrency": concurrency} if concurrency else {}
-    runs = []
-    for step in steps(name):
-        bill = project.plan(step, backend, limit=limit, **options)
-        if not as_json:
+    # All are planned before the first is asked: what is missing shows while nothing is spent.
+    todo = [(step, project.plan(step, backend, limit=limit, **options)) for step in steps(name)]
+    if not as_json:
+        for _, bill in todo:
             _print(bill)
-        _confirm(bill.cost.live, project.workspace.settings.confirm_over, budget, yes)
+    cost = sum(bill.cost.live for _, bill in todo)
+    _confirm(cost, project.workspace.settings.confirm_over, budget, yes)
+    runs = []
+    for step, bill in todo:
+        if step.after:
+            bill = project.plan(step, backend, limit=limit, **options)
+        if not as_json:
+            _say_what_lacks(step, bill)
         try:
             run = ask(bill, budget=budget)
         except KeyboardInterrupt:
@@ -275,9 +297,12 @@ def generate(
             _print(run)
             _print(f"Answers in {file.relative_to(project.workspace.root)}")
         if run.stopped:
+            _say(f"Stopped: {run.stopped}")
             break
     if as_json:
         _print([run.report() for run in runs], True)
+    if any(run.stopped and "budget" not in run.errors() for run in runs):
+        raise typer.Exit(1)
     if any(run.failed or run.refused for run in runs):
         raise typer.Exit(FAILED_ROWS)
 
@@ -317,11 +342,13 @@ def balance(
     settings = project.workspace.settings
     seed = settings.seed if seed is None else seed
     mixture = Balancer(
-        bad_share=bad_share or settings.balance.bad_share,
+        bad_share=settings.balance.bad_share if bad_share is None else bad_share,
         min_tasks=settings.balance.min_tasks,
         seed=seed,
     ).balance(e for e in project.examples() if e.role == role)
-    data = build_dataset(mixture, role=role, valid=settings.balance.valid, seed=seed)
+    data = build_dataset(
+        mixture, role=role, valid=settings.balance.valid, seed=seed, cost=project.spent()
+    )
     folder = data.write(project.workspace.inside(f"data/{role}_training"))
     if as_json:
         _print({"mixture": mixture.report(), "card": dict(data.card)}, True)

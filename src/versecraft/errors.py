@@ -41,7 +41,7 @@ class UnknownName(VersecraftError):
     """No task, backend, trainer or setting has this name."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        names = sorted(known)
+        names = sorted(set(known))
         close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
         guess = f" Did you mean {close[0]!r}?" if close else ""
         super().__init__(

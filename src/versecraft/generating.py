@@ -242,7 +242,7 @@ class _Engine:
         return True
 
     async def _pass_gate(self) -> None:
-        """Waits while the server asked anyone to wait, and a little more: not all return at once."""
+        """Waits as the server asked anyone to, and a little more: not all return at once."""
         while self.stopped is None and (wait := self.shut_until - time.monotonic()) > 0:
             await self._pause(wait + random.uniform(0.0, min(1.0, 0.25 * wait)))
 

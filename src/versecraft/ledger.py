@@ -355,7 +355,7 @@ def warn_broken(broken: list[Dropped]) -> None:
     """Says that a ledger has lines that are no rows, and where."""
     lines = ", ".join(str(d.line) for d in broken[:5])
     warnings.warn(
-        f"{broken[0].file} has {len(broken)} lines that are no rows (line {lines}), cut by a "
+        f"{broken[0].file} has {len(broken)} line(s) that are no rows (line {lines}), cut by a "
         "crash or edited. What they held is asked again; delete the lines to silence this.",
         RuntimeWarning,
         stacklevel=3,

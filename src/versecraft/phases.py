@@ -11,7 +11,7 @@ from typing import Any
 from .backends import Backend
 from .corpus import read_corpus
 from .errors import BadInput, UnknownName
-from .ledger import Plan, Run, read_run
+from .ledger import Plan, Run, read_rows, read_run
 from .matching import Matcher, Matches
 from .planning import items, plan
 from .plugins import get_task, list_tasks
@@ -31,6 +31,7 @@ class Step:
         role: "opus" or "local".
         items: Makes the items from a project.
         file: Where the phase leaves the answers, for people and other tools.
+        after: The task whose answers the items are made from, if they are.
     """
 
     phase: str
@@ -38,6 +39,7 @@ class Step:
     role: str
     items: Callable[[Project], Iterable[Any]]
     file: str
+    after: str | None = None
 
 
 class Project:
@@ -114,6 +116,11 @@ class Project:
             if self.workspace.ledger(step.phase, step.task).is_file():
                 yield from self.run(step).examples()
 
+    def spent(self) -> float:
+        """Dollars that all ledgers have cost so far."""
+        ledgers = [self.workspace.ledger(step.phase, step.task) for step in steps()]
+        return sum(row.cost for ledger in ledgers for row in read_rows(ledger)[0])
+
     def leave(self, step: Step, run: Run) -> Path:
         """Writes the answered rows of a step where its phase leaves them."""
         file = self.workspace.inside(step.file)
@@ -155,6 +162,7 @@ PHASES: dict[str, tuple[Step, ...]] = {
         Step(
             "seed", "revision_brief", "opus", _revision_briefs,
             "data/educator_training/revision_briefs_seed.jsonl",
+            "critique",
         ),
     ),
     "interim": (
@@ -173,7 +181,7 @@ PHASES: dict[str, tuple[Step, ...]] = {
             "interim", "critique", "local", _more_critiques, "data/annotated/critiques.jsonl"
         ),
     ),
-    "poet": (Step("poet", "poem", "opus", _poems, "data/poet_training/pairs.jsonl"),),
+    "poet": (Step("poet", "poem", "opus", _poems, "data/poet_training/pairs.jsonl", "brief"),),
 }  # fmt: skip
 """The steps of each phase that asks a model, in their order."""
 

@@ -49,7 +49,7 @@ class Shown:
     def _repr_html_(self) -> str:
         from rich.console import Console
 
-        console = Console(record=True, file=StringIO(), width=100)
+        console = Console(record=True, file=StringIO(), width=100, markup=False)
         console.print(self)
         return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 

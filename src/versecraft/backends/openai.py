@@ -121,6 +121,8 @@ class OpenAI:
 async def _status(response: ClientResponse) -> BackendError:
     code = response.status
     said = (await response.text())[:300]
+    if key := os.environ.get("OPENAI_API_KEY"):
+        said = said.replace(key, "…")
     hint = {401: " Check OPENAI_API_KEY.", 404: " Check the address and the model."}.get(code, "")
     after = response.headers.get("retry-after", "")
     return BackendError(

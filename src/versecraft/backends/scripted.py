@@ -44,6 +44,7 @@ class Scripted:
 
 
 def _named(rest: str, **options: float) -> Backend:
+    """Answers with a function of yours: scripted:package.module:function."""
     module, _, name = rest.partition(":")
     try:
         fn = getattr(import_module(module), name)
