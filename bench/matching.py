@@ -6,8 +6,8 @@
 There are no theme labels to go by, so topic is measured on words that no method saw: each method
 matches by the odd lines of the poems, and is judged by the even lines of its pairs, as the mean
 cosine of their TF-IDF vectors over that of all pairs. A ratio of 1 is chance. TF-IDF and MiniLM on
-whole poems take the nearest good poem, as one would first write it; MiniLM chooses among the 50
-nearest of each bad poem by TF-IDF, for the default embeds no more either.
+whole poems take the nearest good poem by another author, as one would first write it. MiniLM
+chooses among the 50 nearest of each bad poem by TF-IDF, which is what the default embeds, too.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ def half(poem: Poem, start: int) -> Poem:
 
 
 def nearest(scores: np.ndarray, bad: Sequence[Poem], good: Sequence[Poem]) -> Matches:
-    """Each bad poem with its nearest good one: what one would write first."""
-    best = scores.argmax(axis=1)
-    pairs = zip(bad, best, scores.max(axis=1), strict=True)
+    """Each bad poem with the nearest good one by somebody else: what one would write first."""
+    authors = np.array([p.author for p in good])
+    scores = np.where([authors == p.author for p in bad], -1, scores)
+    pairs = zip(bad, scores.argmax(axis=1), scores.max(axis=1), strict=True)
     return Matches(
         tuple(
             Match(bad=b, good=good[i], similarity=float(s), shares_topic=True) for b, i, s in pairs

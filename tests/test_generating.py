@@ -200,11 +200,11 @@ def test_nobody_sends_while_the_server_asks_to_wait(
     tmp_path: Path, model_server: ModelServer
 ) -> None:
     model_server.faults(p429=0.2, retry_after=1, seed=11)
-    started = time.monotonic()
     run = generate(make_plan(tmp_path, Claude(MODEL, concurrency=30), 30), progress=False)
     assert run.answered == 30
-    assert time.monotonic() - started >= 1
-    assert model_server.stats()["most_in_flight"] <= 30
+    stats = model_server.stats()
+    assert stats["429"] > 0
+    assert stats["impatient"] == 0
 
 
 def test_no_more_is_spent_than_the_budget_and_the_rest_can_be_bought_later(
