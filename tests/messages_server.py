@@ -283,9 +283,9 @@ class Server:
     async def messages(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.stats["sent"] += 1
-        # The first fifth is for requests that were under way when the word went out.
+        # The first half is for requests that were under way when the word went out.
         since, wait = time.time() - self.told, self.faults.get("retry_after", 1)
-        self.stats["impatient"] += 0.2 * wait < since < wait
+        self.stats["impatient"] += 0.5 * wait < since < wait
         facts = {"request-id": f"req_{self.stats['sent']:06d}"}
         try:
             check(request.headers, body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +198,7 @@ def test_a_dropped_connection_is_sent_again(tmp_path: Path, model_server: ModelS
 def test_nobody_sends_while_the_server_asks_to_wait(
     tmp_path: Path, model_server: ModelServer
 ) -> None:
-    model_server.faults(p429=0.2, retry_after=1, seed=11)
+    model_server.faults(p429=0.2, retry_after=3, seed=11)
     run = generate(make_plan(tmp_path, Claude(MODEL, concurrency=30), 30), progress=False)
     assert run.answered == 30
     stats = model_server.stats()
