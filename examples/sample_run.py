@@ -1,4 +1,4 @@
-"""The whole way on the sample, offline and at no cost: poems in, a balanced training set out.
+"""The whole way on the sample, offline and at no cost: poems in, balanced training sets out.
 
 python examples/sample_run.py [FOLDER]
 """
@@ -15,22 +15,25 @@ from versecraft.phases import PHASES, Project
 
 
 def main(folder: Path) -> None:
+    """Runs every phase in `folder`; what is answered already is not asked again."""
     if not (folder / "versecraft.toml").exists():
         vc.Workspace.init(folder, sample=True)
     project = Project(vc.Workspace.open(folder))
     show(project.corpus)
     show(project.match())
-    for phase in PHASES.values():
-        for step in phase:
-            run = vc.generate(project.plan(step))
-            project.leave(step, run)
-            show(run.report())
-    mixture = vc.Balancer().balance(project.examples())
+    for step in (step for phase in PHASES.values() for step in phase):
+        run = vc.generate(project.plan(step), progress=False)
+        project.leave(step, run)
+        print(f"{step.phase} {step.task}: {run.answered} answered, {run.cached} there already")
+    examples = list(project.examples())
+    for role in ("poet", "educator"):
+        mixture = vc.Balancer().balance(e for e in examples if e.role == role)
+        data = vc.build_dataset(mixture, role=role)
+        where = data.write(folder / "data" / f"{role}_training")
+        print(f"{role}: {len(data.train)} rows to train on, {len(data.valid)} held out, in {where}")
     show(mixture)
-    for role in ("educator", "poet"):
-        data = vc.build_dataset(mixture, role=role, valid=0.1)
-        show(data)
-        print("Written to", data.write(folder / "data" / f"{role}_training"))
+    print("The answers were written for the sample. With poems and a key of your own:")
+    print("  versecraft init PROJECT, then versecraft --help")
 
 
 if __name__ == "__main__":
