@@ -22,6 +22,7 @@ from .answers import plain
 from .embedding import Embedder, MiniLM, embed
 from .errors import BadInput, CoverageError, MissingExtra, UnknownName
 from .records import Corpus, Match, Poem, Shown
+from .training_data import ARCHAIC
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,12 +31,7 @@ if TYPE_CHECKING:
 
 Strategy = Literal["topical", "random"]
 
-ARCHAIC = frozenset(
-    "thee thou thy thine ye hath doth dost hast art shalt wilt tis twas o'er e'er ne'er upon unto"
-    " oft nor yet whilst ere".split()
-)
-"""Function words that tell a poem's period and nothing of its topic."""
-
+_PERIOD = ARCHAIC | {"nor", "upon", "whilst", "yet"}  # these are only rarer today
 _FORMS = frozenset(
     "a an and ballad book canto elegy epigram for fragment from hymn in lines no number ode of on"
     " part poem poems song songs sonnet sonnets stanzas the to untitled verses".split()
@@ -120,7 +116,7 @@ class Matches(Sequence[Match], Shown):
             raise MissingExtra("A plot of matches", "embed") from error
         figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
         pyplot.close(figure)  # or a notebook would show it twice
-        for shared, label in ((True, "topic shared"), (False, "no topic claimed")):
+        for shared, label in ((True, "topic claimed"), (False, "no topic claimed")):
             values = [m.similarity for m in self if m.shares_topic == shared]
             left.hist(values, bins=20, alpha=0.7, label=f"{label} ({len(values)})")
         left.set(xlabel="similarity", ylabel="matches")
@@ -358,7 +354,7 @@ def _reading(poem: Poem) -> str:
     title = _WORD.findall(plain(poem.title or ""))
     telling = any(w not in _FORMS and not _NUMERAL.fullmatch(w) for w in title)
     head = " ".join(title) + ". " if telling and words[: len(title)] != title else ""
-    return head + " ".join(w for w in words if w not in ARCHAIC)
+    return head + " ".join(w for w in words if w not in _PERIOD)
 
 
 def _length(poem: Poem) -> float:
@@ -372,7 +368,7 @@ def _author(poem: Poem) -> str:
 
 def _archaic(poem: Poem) -> float:
     words = _WORD.findall(plain(poem.text))
-    return sum(w in ARCHAIC for w in words) / max(1, len(words))
+    return sum(w in _PERIOD for w in words) / max(1, len(words))
 
 
 def _by_id(poems: Iterable[Poem], quality: str) -> tuple[Poem, ...]:
