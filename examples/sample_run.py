@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
     show(project.match())
     for step in (step for phase in PHASES.values() for step in phase):
         run = vc.generate(project.plan(step), progress=False)
-        project.leave(step, run)
+        project.leave(step)
         print(f"{step.phase} {step.task}: {run.answered} answered, {run.cached} there already")
     examples = list(project.examples())
     for role in ("poet", "educator"):

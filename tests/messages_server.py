@@ -239,12 +239,13 @@ class Server:
         self.answered.clear()
         self.stats.clear()
         self.times = (0.0, 0.0)
+        self.told = -3600.0
         return web.json_response({})
 
     def fault(self, turn: str) -> str | None:
         self.attempts[turn] += 1
         drawn, below = share(self.faults.get("seed", 7), turn, self.attempts[turn]), 0.0
-        for name in ("429", "500", "invalid", "refusal", "truncated", "hang", "drop"):
+        for name in ("429", "500", "invalid", "refusal", "truncated", "hang", "drop", "bare"):
             below += self.faults.get(f"p{name}", 0.0)
             if drawn < below:
                 return name
@@ -307,6 +308,8 @@ class Server:
         if fault == "refusal":
             stop, content = "refusal", []
             details = {"type": "refusal", "category": "frontier_llm", "explanation": "Not this."}
+        if fault == "bare":
+            return web.json_response({"type": "message"}, headers=facts)
         usage = {
             "input_tokens": len(json.dumps(body)) // 4,
             "output_tokens": len(text) // 4 + 40,

@@ -204,6 +204,25 @@ def test_reset_shows_then_moves_then_brings_back(versecraft: Call, tmp_path: Pat
     assert "left" in said.out
 
 
+def test_a_limit_leaves_earlier_answers_where_they_are(sample: Call, tmp_path: Path) -> None:
+    assert sample("generate", "critique", "--json").code == 0
+    assert sample("generate", "critique", "--limit", "3", "--json").code == 0
+    file = tmp_path / "data/annotated/critiques_seed.jsonl"
+    assert len(file.read_text(encoding="utf-8").splitlines()) == 64
+
+
+def test_a_step_that_waits_for_another_is_billed_before_it_is_asked(
+    versecraft: Call, tmp_path: Path, model_server: ModelServer
+) -> None:
+    versecraft("init", ".")
+    poems(tmp_path, good=8, bad=8)
+    versecraft("match", "--strategy", "random")
+    said = versecraft("generate", "seed", "--yes")
+    assert said.code == 0
+    assert said.out.count("Plan: revision_brief") == 1
+    assert "Plan: revision_brief" in said.out[said.out.index("Run: comparison") :]
+
+
 def test_a_limit_and_another_backend_can_be_asked_for(
     sample: Call, tmp_path: Path, model_server: ModelServer
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from conftest import ModelServer
 from messages_server import answer
 from sources import make_plan
-from versecraft.backends import Price, Request
+from versecraft.backends import Price, Reply, Request
 from versecraft.backends.claude import Claude
 from versecraft.backends.openai import OpenAI
 from versecraft.backends.scripted import Scripted
@@ -193,6 +193,41 @@ def test_a_dropped_connection_is_sent_again(tmp_path: Path, model_server: ModelS
     run = generate(make_plan(tmp_path, Claude(MODEL), 20), progress=False)
     assert run.answered == 20
     assert model_server.stats()["drop"] > 0
+
+
+def test_a_backend_that_answers_with_rubbish_fails_its_own_rows_only(tmp_path: Path) -> None:
+    class Odd:
+        id, concurrency = "odd:1", 4
+        asked = 0
+
+        async def complete(self, request: Request) -> Any:
+            self.asked += 1
+            good = Reply(text=answer(request.turn), model="odd")
+            return [good, "a plain text", None, good][self.asked % 4]
+
+    run = generate(make_plan(tmp_path, Odd(), 12), progress=False)
+    assert (run.answered, run.failed) == (6, 6)
+    assert "not a Reply" in next(r.error.message for r in run.rows if r.error)
+
+
+def test_a_response_without_usage_is_a_failed_row(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    model_server.faults(pbare=1.0)
+    run = generate(make_plan(tmp_path, Claude(MODEL), 1), progress=False)
+    assert run.errors() == {"http": 1}
+    assert "unreadable response" in str(run.rows[0].error)
+
+
+def test_what_a_request_past_its_deadline_may_have_cost_counts_against_the_budget(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    model_server.faults(phang=1.0)
+    backend = Claude(MODEL, timeout=0.2, concurrency=1)
+    run = generate(make_plan(tmp_path, backend, 30), budget=1.0, progress=False)
+    assert run.stopped
+    assert "budget" in run.stopped
+    assert model_server.stats()["requests"] < 8
 
 
 def test_nobody_sends_while_the_server_asks_to_wait(

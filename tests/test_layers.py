@@ -17,7 +17,8 @@ SRC = Path(__file__).parents[1] / "src" / "versecraft"
 LAYERS = (
     {"errors", "answers", "records", "kinds", "prosody", "pages", "repairs"},
     {
-        "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "progress",
+        "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",
+        "progress",
     },
     {"tasks", "trainers", "grouping"},
     {"hookspecs", "ledger"},

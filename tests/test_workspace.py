@@ -63,6 +63,16 @@ def test_a_path_inside_another_goes_with_it(project: Path) -> None:
     assert snapshot(project) == before
 
 
+def test_an_absolute_path_is_moved_and_brought_back(project: Path) -> None:
+    before = snapshot(project)
+    reset(project, plan_reset(project, ("notes",)))
+    reset(project, plan_reset(project, (str(project / "persona"),)))
+    assert not (project / "persona").exists()
+    undo_reset(project)
+    undo_reset(project)
+    assert snapshot(project) == before
+
+
 def test_undo_does_not_overwrite_what_was_made_since(project: Path) -> None:
     reset(project, plan_reset(project, ("persona",)))
     (project / "persona").mkdir()
@@ -75,7 +85,7 @@ def test_undo_does_not_overwrite_what_was_made_since(project: Path) -> None:
     [
         "data/raw", "data/raw/", "data/raw/good", "data/raw/good/a.txt", "data", ".", "",
         "../other", "./data/../data/raw", "notes/../data/raw", "data/annotated/../raw",
-        "data/raw/..", "/etc", "data/processed",
+        "data/raw/..", "/etc", "data/processed", "link-to-raw/../raw", "link-to-raw/..",
         "link-to-raw", "link-to-raw/good", "link-to-data", "link-out", "link-out/x", "absolute-raw",
     ],
 )  # fmt: skip
@@ -108,7 +118,7 @@ def test_raw_data_that_is_a_link_into_a_cleared_folder_is_safe(tmp_path: Path) -
 
 
 PARTS = st.sampled_from(
-    ["data", "raw", "processed", "annotated", "good", "..", ".", "link", "a.txt"]
+    ["data", "raw", "processed", "annotated", "good", "..", ".", "link", "to-raw", "a.txt"]
 )
 
 
@@ -117,6 +127,9 @@ PARTS = st.sampled_from(
 def test_no_path_whatever_moves_raw_data(project: Path, paths: list[str]) -> None:
     if not (project / "link").is_symlink():
         os.symlink("data", project / "link")
+        os.symlink("data/raw", project / "to-raw")
+        (project / "raw").mkdir()  # what `to-raw/../raw` is not, though it reads so
+        (project / "annotated").mkdir()
     raw = snapshot(project / "data/raw")
     processed = snapshot(project / "data/processed")
     reset(project, plan_reset(project, tuple(paths)))

@@ -275,23 +275,26 @@ def generate(
     # All are planned before the first is asked: what is missing shows while nothing is spent.
     todo = [(step, project.plan(step, backend, limit=limit, **options)) for step in steps(name)]
     if not as_json:
-        for _, bill in todo:
-            _print(bill)
+        for step, bill in todo:
+            if not step.after:
+                _print(bill)
     cost = sum(bill.cost.live for _, bill in todo)
     _confirm(cost, project.workspace.settings.confirm_over, budget, yes)
     runs = []
     for step, bill in todo:
-        if step.after:
+        if step.after:  # its items may have come into being just now
             bill = project.plan(step, backend, limit=limit, **options)
-        if not as_json:
-            _say_what_lacks(step, bill)
+            if not as_json:
+                _print(bill)
+                _say_what_lacks(step, bill)
+            _confirm(bill.cost.live, project.workspace.settings.confirm_over, budget, yes)
         try:
             run = ask(bill, budget=budget)
         except KeyboardInterrupt:
             _say("Stopped. What was answered is kept; run it again to go on.")
             raise typer.Exit(INTERRUPTED) from None
         budget = None if budget is None else max(0.0, budget - run.cost)
-        file = project.leave(step, run)
+        file = project.leave(step)
         runs.append(run)
         if not as_json:
             _print(run)
@@ -365,25 +368,9 @@ def status(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> No
 
     Example: versecraft status
     """
-    from .ledger import read_rows
-    from .phases import steps
-
     project = _project(workspace)
     place = project.workspace
-    found = []
-    for step in steps():
-        rows, broken = read_rows(place.ledger(step.phase, step.task))
-        last = {row.key: row for row in rows}.values()
-        found.append(
-            {
-                "phase": step.phase,
-                "task": step.task,
-                "answered": sum(r.output is not None for r in last),
-                "failed": sum(r.error is not None for r in last),
-                "broken_lines": len(broken),
-                "dollars": round(sum(r.cost for r in rows), 4),
-            }
-        )
+    found = project.status()
     sets = [
         str(p.relative_to(place.root))
         for p in sorted((place.root / "data").glob("*_training/train.jsonl"))

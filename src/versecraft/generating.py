@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from .backends import Price, Reply, Request, deadline_of, price_of
 from .errors import BackendError, ErrorKind, LedgerError
 from .ledger import Job, Ledger, Plan, Run, is_open
+from .loops import in_own_loop
 from .progress import Meter, open_meter
 from .records import Row, RowError, Usage
 
 __all__ = ["generate"]
-
-T = TypeVar("T")
 
 _REASKS = 2  # an answer that breaks the schema or that the task refuses is asked again so often
 _TRIES = 6  # a request that the server or the network fails is sent so often
@@ -62,12 +59,14 @@ def generate(
         with open_meter(plan.task.name, len(todo), shown=progress) as meter:
             engine = _Engine(plan, ledger, budget, meter)
             if todo:
-                _in_own_loop(lambda: engine.run(todo), engine.stop)
+                in_own_loop(lambda: engine.run(todo), engine.stop)
+    if engine.interrupted:
+        raise KeyboardInterrupt
     rows = tuple(
         engine.done.get(job.key) or found.get(job.key) or engine.unasked(job) for job in plan.jobs
     )
     cached = sum(r.output is not None and r.key not in engine.done for r in rows)
-    run = Run(
+    return Run(
         task=plan.task,
         items=tuple(job.item for job in plan.jobs),
         rows=rows,
@@ -75,9 +74,6 @@ def generate(
         cost=engine.spent,
         stopped=engine.stopped,
     )
-    if engine.interrupted:
-        raise KeyboardInterrupt
-    return run
 
 
 class _Engine:
@@ -92,7 +88,7 @@ class _Engine:
         self.meter = meter
         self.done: dict[str, Row] = {}
         self.spent = 0.0
-        self.reserved = 0.0
+        self.reserved = 0.0  # the most that requests in flight, or lost in flight, can cost
         self.in_flight = 0
         self.stopped: str | None = None
         self.stop_kind: ErrorKind = "cancelled"
@@ -102,10 +98,10 @@ class _Engine:
         self.same: tuple[str, int] = ("", 0)
         self.workers: list[asyncio.Task[None]] = []
         self.shut_until = 0.0
-
-    async def run(self, todo: list[Job]) -> None:
         self.halted = asyncio.Event()
         self.settled = asyncio.Condition()
+
+    async def run(self, todo: list[Job]) -> None:
         jobs = iter(todo)
         size = max(1, min(self.plan.backend.concurrency, len(todo)))
         self.workers = [asyncio.create_task(self._work(jobs)) for _ in range(size)]
@@ -166,14 +162,16 @@ class _Engine:
                 await self._pass_gate()
                 if not await self._afford(request):
                     return self._row(job, seen, error=self._why()) if seen.count else None
+                lost = False
                 try:
                     reply = await self._send(request, seen)
                 except BackendError as error:
+                    lost = error.kind == "timeout"
                     if await self._again(error, seen):
                         continue
                     return self._row(job, seen, error=(error.kind, str(error), error.retryable))
                 finally:
-                    await self._settle(request)
+                    await self._settle(request, lost)
                 kind, reason, output = self._read(job, reply)
                 if kind is None:
                     return self._row(job, seen, output=output)
@@ -209,6 +207,8 @@ class _Engine:
             ) from None
         except Exception as error:  # a plugin's backend; the row records it
             raise BackendError(f"{type(error).__name__}: {error}") from error
+        if not isinstance(reply, Reply):
+            raise BackendError(f"the backend gave a {type(reply).__name__}, not a Reply; mend it")
         self._pay(seen, reply.usage)
         seen.note(reply.model, reply.request_id, reply.stop_reason)
         return reply
@@ -275,12 +275,14 @@ class _Engine:
                 self.reserved += most
             return self.stopped is None
 
-    async def _settle(self, request: Request) -> None:
+    async def _settle(self, request: Request, lost: bool) -> None:
+        """Frees what was reserved; but what a request past its deadline cost, nobody knows."""
         if self.budget is None or self.price is None:
             return
         async with self.settled:
             self.in_flight -= 1
-            self.reserved = self.reserved - _most(self.price, request) if self.in_flight else 0.0
+            if not lost:
+                self.reserved -= _most(self.price, request)
             self.settled.notify_all()
 
     def _read(self, job: Job, reply: Reply) -> tuple[ErrorKind | None, str, dict[str, Any]]:
@@ -288,11 +290,12 @@ class _Engine:
         try:
             result = task.read(job.item, reply.text)
             reason = task.accept(job.item, result)
+            output = result.model_dump(mode="json")
         except ValidationError as error:
             return "invalid", _in_words(error), {}
         except Exception as error:  # a plugin's check; the row records it
             return "rejected", f"the task's own check broke: {error!r}", {}
-        return ("rejected", reason, {}) if reason else (None, "", result.model_dump(mode="json"))
+        return ("rejected", reason, {}) if reason else (None, "", output)
 
     def _row(
         self,
@@ -366,7 +369,7 @@ class _Attempts:
 
 def _most(price: Price, request: Request) -> float:
     """Dollars that one attempt can cost at most: a token per two bytes in, `max_tokens` out."""
-    sent = len(request.system) + len(str(request.schema or ""))
+    sent = len(request.system.encode()) + len(str(request.schema or ""))
     sent += sum(len(m["content"].encode()) for m in request.messages())
     return price.cost(Usage(input=sent // 2, output=request.max_tokens))
 
@@ -380,41 +383,3 @@ def _in_words(error: ValidationError) -> str:
     found = error.errors(include_url=False, include_input=False)
     parts = [f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in found[:5]]
     return "; ".join(parts) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-
-
-def _in_own_loop(work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], None]) -> None:
-    """Runs `work` in an event loop of its own thread, so that it also works in a notebook."""
-    failure: list[BaseException] = []
-    ended = threading.Event()
-    runner: list[asyncio.AbstractEventLoop] = []
-
-    def main() -> None:
-        try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as r:
-                runner.append(r.get_loop())
-                r.run(work())
-        except BaseException as error:
-            failure.append(error)
-        finally:
-            ended.set()
-
-    thread = threading.Thread(target=main, name="versecraft-generate", daemon=True)
-    thread.start()
-    # Not thread.join(): interrupted, it takes the thread for ended (CPython 3.11).
-    while not ended.is_set():
-        try:
-            ended.wait()
-        except KeyboardInterrupt:
-            with suppress(IndexError, RuntimeError):  # the loop is not open yet, or closed already
-                runner[0].call_soon_threadsafe(stop)
-    if failure:
-        raise failure[0]
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

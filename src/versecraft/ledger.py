@@ -81,17 +81,26 @@ class Ledger:
             ) from None
         except OSError as error:
             raise LedgerError(f"Cannot write {self.path}: {error.strerror}. Check it.") from error
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            # The tail of a line that a crash cut stays as it is, on a line of its own.
-            os.write(self._file, b"\n")
+        try:
+            self._file = self.path.open("ab+", buffering=0)
+            if self._file.tell() and self._last_byte() != b"\n":
+                # The tail of a line that a crash cut stays as it is, on a line of its own.
+                self._file.write(b"\n")
+        except OSError as error:
+            self._lock.release()
+            raise LedgerError(f"Cannot write {self.path}: {error.strerror}. Check it.") from error
         return self
 
+    def _last_byte(self) -> bytes:
+        self._file.seek(-1, os.SEEK_END)
+        return self._file.read(1)
+
     def __exit__(self, *_: object) -> None:
-        os.fsync(self._file)
-        os.close(self._file)
-        self._lock.release()
+        try:
+            os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+            self._lock.release()
 
     def latest(self, keys: Iterable[str]) -> dict[str, Row]:
         """The last row for each of the keys that has one."""
@@ -105,13 +114,12 @@ class Ledger:
             LedgerError: The disk is full or gone; no part of the row is left behind.
         """
         line = row.model_dump_json(exclude_none=True).encode() + b"\n"
-        start = os.fstat(self._file).st_size
+        start = self._file.seek(0, os.SEEK_END)
         try:
-            written = os.write(self._file, line)
-            if written < len(line):
+            if self._file.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            os.ftruncate(self._file, start)
+            self._file.truncate(start)
             raise LedgerError(
                 f"Cannot write {self.path}: {error.strerror}. All rows before this one are safe; "
                 "make room and call generate again."

@@ -28,7 +28,7 @@ class Step:
     Attributes:
         phase: "seed", "interim", "poet", or a plugin's name.
         task: The task's name.
-        role: "opus" or "local".
+        backend: "opus", "local", or a backend's spec.
         items: Makes the items from a project.
         file: Where the phase leaves the answers, for people and other tools.
         after: The task whose answers the items are made from, if they are.
@@ -36,7 +36,7 @@ class Step:
 
     phase: str
     task: str
-    role: str
+    backend: str
     items: Callable[[Project], Iterable[Any]]
     file: str
     after: str | None = None
@@ -86,18 +86,32 @@ class Project:
         drawn = sorted(self.corpus.good, key=lambda p: digest(seed, p.id))
         return drawn[first : first + count]
 
-    def plan(self, step: Step, backend: str | Backend | None = None, **options: Any) -> Plan:
-        """What a step would ask; `limit` takes its first items only."""
-        limit = options.pop("limit", None)
-        task = get_task(step.task)
+    def plan(
+        self,
+        step: Step,
+        backend: str | Backend | None = None,
+        *,
+        limit: int | None = None,
+        **options: Any,
+    ) -> Plan:
+        """What a step would ask.
+
+        Args:
+            step: Which step.
+            backend: A backend or its spec, in place of the step's role.
+            limit: Take the first items only.
+            options: For the backend, such as `concurrency`.
+        """
+        place = self.workspace
+        trained = backend is None and step.backend == "local"
         if backend is None or isinstance(backend, str):
-            backend = self.workspace.backend(backend or step.role, **options)
-        found = list(self.items(step))
+            backend = place.backend(backend or step.backend, **options)
         return plan(
-            task,
-            found if limit is None else found[:limit],
+            get_task(step.task),
+            list(self.items(step))[:limit],
             backend,
-            ledger=self.workspace.ledger(step.phase, step.task),
+            ledger=place.ledger(step.phase, step.task),
+            system=place.settings.roles.local_system if trained else "guide",
         )
 
     def items(self, step: Step) -> list[Item]:
@@ -121,17 +135,34 @@ class Project:
         ledgers = [self.workspace.ledger(step.phase, step.task) for step in steps()]
         return sum(row.cost for ledger in ledgers for row in read_rows(ledger)[0])
 
-    def leave(self, step: Step, run: Run) -> Path:
-        """Writes the answered rows of a step where its phase leaves them."""
+    def leave(self, step: Step) -> Path:
+        """Writes all answered rows of a step where its phase leaves them."""
         file = self.workspace.inside(step.file)
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_suffix(".part")
         with aside.open("w", encoding="utf-8") as out:
-            for row in run.rows:
-                if row.output is not None:
-                    out.write(row.model_dump_json(exclude_none=True) + "\n")
+            for row in self.run(step).rows:
+                out.write(row.model_dump_json(exclude_none=True) + "\n")
         os.replace(aside, file)
         return file
+
+    def status(self) -> list[dict[str, Any]]:
+        """For each step: how many items its ledger has answered or failed last, and the dollars."""
+        found = []
+        for step in steps():
+            rows, broken = read_rows(self.workspace.ledger(step.phase, step.task))
+            last = {row.item_id: row for row in rows}.values()
+            found.append(
+                {
+                    "phase": step.phase,
+                    "task": step.task,
+                    "answered": sum(row.output is not None for row in last),
+                    "failed": sum(row.error is not None for row in last),
+                    "broken_lines": len(broken),
+                    "dollars": round(sum(row.cost for row in rows), 4),
+                }
+            )
+        return found
 
 
 def _seed_critiques(p: Project) -> Iterable[Any]:
@@ -227,5 +258,4 @@ def _plugin_step(name: str) -> Step:
             "versecraft.plan from Python with items of your own."
         )
 
-    role = task.backend if task.backend in ("opus", "local") else "opus"
-    return Step(phase or short, name, role, sources, f"data/annotated/{name}.jsonl")
+    return Step(phase or short, name, task.backend, sources, f"data/annotated/{name}.jsonl")

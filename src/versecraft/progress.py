@@ -37,7 +37,7 @@ class Meter:
             self.bar.update(
                 self.bar_id,
                 completed=self.done,
-                rate=self.done / (time.monotonic() - self._begun),
+                rate=self._rate(),
                 failed=self.failed,
                 dollars=self.dollars,
             )
@@ -46,13 +46,15 @@ class Meter:
 
     def line(self) -> str:
         """How it stands, in one line."""
-        spent = time.monotonic() - self._begun
-        rate = self.done / spent if spent else 0.0
+        rate = self._rate()
         left = (self.total - self.done) / rate if rate else 0.0
         return (
             f"{self.name}: {self.done:,} of {self.total:,}, {rate:.1f}/s, {self.failed:,} failed, "
             f"${self.dollars:,.2f}, {left:,.0f} s left"
         )
+
+    def _rate(self) -> float:
+        return self.done / max(time.monotonic() - self._begun, 1e-3)
 
     def say(self, text: str) -> None:
         """Writes a line to stderr, above the bar where there is one."""

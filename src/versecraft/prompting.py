@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,17 +19,18 @@ from .kinds import CHAT_TOKEN
 
 __all__ = ["Prompt"]
 
-_TAGS = ("poem", "poem_a", "poem_b", "brief", "critique", "draft", "request", "question")
+_TAG = re.compile(
+    r"<(\s*/?\s*(?:poem(?:_[ab])?|brief|critique|draft|request|question)\s*)>", re.IGNORECASE
+)
+_HARMLESS = str.maketrans("<>[]", "‹›［］")
 
 
 def _defuse(value: Any) -> Any:
     """Makes a value that goes into a turn unable to close its tag or open a chat turn."""
     if not isinstance(value, str):
         return value
-    value = CHAT_TOKEN.sub(lambda m: m[0].replace("<", "‹").replace(">", "›"), value)
-    for tag in _TAGS:
-        value = value.replace(f"<{tag}>", f"‹{tag}›").replace(f"</{tag}>", f"‹/{tag}›")
-    return value
+    value = CHAT_TOKEN.sub(lambda token: token[0].translate(_HARMLESS), value)
+    return _TAG.sub(r"‹\1›", value)
 
 
 def _numbered(text: str) -> str:

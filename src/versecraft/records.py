@@ -196,6 +196,12 @@ class RevisionItem(Item):
     critique: Critique
     brief: Brief | None = None
 
+    @property
+    def item_id(self) -> str:
+        """The poem's id with a digest of the critique, and of the brief where there is one."""
+        brief = self.brief.text() if self.brief else ""
+        return f"{self.poem.id}:{digest(self.critique.target(), brief)}"
+
 
 class QuestionItem(Item):
     """A craft question (lesson)."""

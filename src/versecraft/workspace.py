@@ -28,10 +28,16 @@ _MANIFEST = "moved.json"
 
 
 class Roles(Record):
-    """Who does the hard tasks (opus) and who the easy ones (local)."""
+    """Who does the hard tasks (opus) and who the easy ones (local).
+
+    Attributes:
+        local_system: "guide" while `local` is a general model; "persona" once it is an educator
+            that was trained here, which knows the tasks and has never seen a guide.
+    """
 
     opus: str = "claude:claude-opus-5-5"
     local: str = "openai:http://127.0.0.1:8080/v1#educator"
+    local_system: Literal["guide", "persona"] = "guide"
 
 
 class Quotas(Record):
@@ -161,7 +167,7 @@ class Workspace:
 
     def ledger(self, phase: str, task: str) -> Path:
         """Where the answers of a task are kept; a plugin's are in a folder of its own."""
-        return self.inside(f"runs/{task if '/' in task else f'{phase}/{task}'}.jsonl")
+        return self.inside(f"runs/{f'plugins/{task}' if '/' in task else f'{phase}/{task}'}.jsonl")
 
     def inside(self, path: str | Path) -> Path:
         """A path under the workspace, checked to be there.
@@ -241,12 +247,14 @@ def plan_reset(root: Path, paths: tuple[str, ...]) -> list[Move]:
     moves: list[Move] = []
     taken: list[Path] = []
     for path in sorted(paths, key=lambda p: len(Path(os.path.normpath(p)).parts)):
-        leave = _reason_to_leave(root, path)
+        # What is checked is what is moved: `link/..` means one thing to the system, another here.
         place = Path(os.path.normpath(root / path))
+        leave = _reason_to_leave(root, place)
         if leave is None and any(place.is_relative_to(other) for other in taken):
             leave = "goes with the folder it is in"
         if leave is None:
             taken.append(place)
+            path = place.relative_to(root).as_posix()
         moves.append(Move(path, leave))
     return moves
 
@@ -292,8 +300,7 @@ def undo_reset(root: Path) -> list[Move]:
     return [Move(path) for path in here]
 
 
-def _reason_to_leave(root: Path, path: str) -> str | None:
-    place = Path(os.path.normpath(root / path))
+def _reason_to_leave(root: Path, place: Path) -> str | None:
     if not os.path.lexists(place):
         return "is not there"
     real = place.resolve()

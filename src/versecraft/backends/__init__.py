@@ -64,24 +64,25 @@ class Reply:
 
 
 class Price(Record):
-    """Dollars per million tokens, by class; `batch` is the factor of the batch API."""
+    """Dollars per million tokens, by class; `batch` is the factor of the batch API.
+
+    Tokens of a prompt cache cost what other input does where no price of their own is given.
+    """
 
     input: float
     output: float
-    cache_write_5m: float = 0.0
-    cache_write_1h: float = 0.0
-    cache_read: float = 0.0
+    cache_write_5m: float | None = None
+    cache_write_1h: float | None = None
+    cache_read: float | None = None
     batch: float = 0.5
 
     def cost(self, usage: Usage) -> float:
         """Dollars for the given tokens at live prices."""
-        return (
-            usage.input * self.input
-            + usage.output * self.output
-            + usage.cache_write_5m * self.cache_write_5m
-            + usage.cache_write_1h * self.cache_write_1h
-            + usage.cache_read * self.cache_read
-        ) / 1e6
+        dollars = usage.input * self.input + usage.output * self.output
+        for name in ("cache_write_5m", "cache_write_1h", "cache_read"):
+            price = getattr(self, name)
+            dollars += getattr(usage, name) * (self.input if price is None else price)
+        return dollars / 1e6
 
 
 @runtime_checkable

@@ -67,13 +67,15 @@ class Claude:
         ask = self._connect().messages.with_raw_response.create
         try:
             response = await ask(**self._params(request))
-            message = response.http_response.json()
+            return _reply(response.http_response.json(), response.headers.get("request-id"))
         except APIError as error:
             raise _translated(error) from error
         except OSError as error:
             raise BackendError(f"connection: {error}", retryable=True) from error
-        except ValueError as error:
-            raise BackendError(f"unreadable response: {error}", retryable=True) from error
+        except BackendError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise BackendError(f"unreadable response: {error!r}", retryable=True) from error
         except Exception as error:
             # A body that breaks off surfaces as an error of the transport, not of the SDK.
             if type(error).__module__.partition(".")[0] in ("httpx2", "aiohttp", "httpcore2"):
@@ -81,7 +83,6 @@ class Claude:
                     f"connection: {type(error).__name__}: {error}", retryable=True
                 ) from error
             raise
-        return _reply(message, response.headers.get("request-id"))
 
     async def aclose(self) -> None:
         """Closes the connections; the next request opens new ones."""
@@ -232,10 +233,19 @@ def _seconds(value: str | None) -> float | None:
 
 
 def _clean(text: str) -> str:
-    return _KEY.sub("sk-…", text)
+    key = os.environ.get("ANTHROPIC_API_KEY")
+    return _KEY.sub("sk-…", text.replace(key, "…") if key else text)
+
+
+def _named(rest: str, **options: Any) -> Claude:
+    """Asks a Claude model through the Messages API: claude:MODEL or claude:MODEL;effort=low."""
+    model, _, effort = rest.partition(";effort=")
+    if effort:
+        options["effort"] = effort
+    return Claude(model, **options)
 
 
 @hookimpl
 def versecraft_backends() -> Mapping[str, Callable[..., Backend]]:
     """Registers `claude:`."""
-    return {"claude": Claude}
+    return {"claude": _named}

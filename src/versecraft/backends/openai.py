@@ -51,7 +51,10 @@ class OpenAI:
         self.model = model
         self.temperature = temperature
         warm = "" if temperature is None else f";temperature={temperature:g}"
-        self.id = f"openai:{url}#{model}{warm}"
+        # Without user and password, which would else stand in every row.
+        parts = urlsplit(url)
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        self.id = f"openai:{shown}#{model}{warm}"
         self.concurrency = concurrency
         self.timeout = timeout
         self.price = price
@@ -137,7 +140,7 @@ async def _status(response: ClientResponse) -> BackendError:
 def _reply(answer: Any, model: str) -> Reply:
     try:
         choice = answer["choices"][0]
-        message = choice["message"]
+        message = choice["message"] or {}
         counts = answer.get("usage") or {}
     except (KeyError, IndexError, TypeError) as error:
         raise BackendError(
