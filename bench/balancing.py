@@ -112,7 +112,8 @@ def ours(source: Path, folder: Path) -> Iterator[str]:
     import scipy.sparse.csgraph  # noqa: F401
 
     from versecraft.balancing import Balancer
-    from versecraft.dataset import build_dataset, read_examples
+    from versecraft.dataset import build_dataset
+    from versecraft.training_data import read_examples
 
     rows = list(read_examples(source))
     yield "read and validated"

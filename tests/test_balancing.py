@@ -21,9 +21,10 @@ from rows import (
     verse,
 )
 from sources import make_poem
-from versecraft.balancing import Balancer, Mixture
+from versecraft.balancing import Balancer
 from versecraft.errors import BadInput, CoverageError
 from versecraft.records import Example
+from versecraft.training_data import Mixture
 
 STEADY = settings(deadline=None, derandomize=True, max_examples=60)
 

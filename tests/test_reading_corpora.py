@@ -14,12 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpora import CORPORA, needs_corpora
 from versecraft.corpus import read_corpus
 from versecraft.duplicates import near_duplicates
 from versecraft.errors import BadInput, MissingExtra
 from versecraft.records import Corpus
-
-SHARED = Path(__file__).parents[2] / "shared"
 
 KETTLE = """The kettle ticks. A moth
 walks the rim of the lamp
@@ -539,9 +538,9 @@ def test_each_error_says_what_to_do(tmp_path: Path) -> None:
 # Real corpora.
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="shared corpora are not here")
+@needs_corpora
 def test_the_messy_corpus_gives_what_is_expected_of_it() -> None:
-    folder = SHARED / "corpora" / "raw_messy"
+    folder = CORPORA / "raw_messy"
     expected = json.loads((folder / "EXPECTED.json").read_text())
     corpus = read_corpus(folder)
     for side, poems in (("good", corpus.good), ("bad", corpus.bad)):
@@ -560,11 +559,11 @@ def test_the_messy_corpus_gives_what_is_expected_of_it() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SHARED.exists(), reason="shared corpora are not here")
+@needs_corpora
 def test_good_poems_are_not_taken_for_anything_else(tmp_path: Path) -> None:
     for side in ("good", "bad"):
         (tmp_path / side).mkdir()
-        data = (SHARED / "corpora" / f"{side}.jsonl.gz").read_bytes()
+        data = (CORPORA / f"{side}.jsonl.gz").read_bytes()
         (tmp_path / side / "all.jsonl.gz").write_bytes(data)
     counts = read_corpus(tmp_path).report()
     assert (counts["good"], counts["bad"]) == (19_354, 114)

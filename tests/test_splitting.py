@@ -26,11 +26,12 @@ from rows import (
     verse,
 )
 from sources import make_poem
-from versecraft.balancing import Balancer, Mixture
-from versecraft.dataset import Split, build_dataset, read_examples
+from versecraft.balancing import Balancer
+from versecraft.dataset import build_dataset
 from versecraft.errors import BadInput
 from versecraft.grouping import poem_texts
 from versecraft.records import Example, Message, Poem
+from versecraft.training_data import Mixture, Split, read_examples
 
 STEADY = settings(deadline=None, derandomize=True, max_examples=60)
 PAGES = "ladder kettle gravel orchard pigeon lantern saddle teacup puddle railing hammer".split()
@@ -366,6 +367,14 @@ def test_raw_data_is_never_written(tmp_path: Path, place: str, link: bool) -> No
     assert list(target.iterdir()) == []
 
 
+def test_a_workspace_may_lie_in_a_folder_called_data_raw(tmp_path: Path) -> None:
+    workspace = tmp_path / "data" / "raw" / "me"
+    folder = educator(full_set(3, 5)).write(workspace / "data" / "educator_training")
+    assert (folder / "train.jsonl").is_file()
+    with pytest.raises(BadInput, match="never written"):
+        educator(full_set(3, 5)).write(workspace / "data" / "raw" / "good")
+
+
 def test_files_of_somebody_else_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("My notes.")
     with pytest.raises(BadInput, match=r"README\.md, which versecraft did not write"):
@@ -373,7 +382,7 @@ def test_files_of_somebody_else_are_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_text() == "My notes."
 
 
-def test_a_set_is_replaced_whole_or_not_at_all(
+def test_a_set_that_cannot_be_replaced_stays_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = educator(full_set(3, 5)).write(tmp_path)
@@ -384,11 +393,22 @@ def test_a_set_is_replaced_whole_or_not_at_all(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full_disk)
-        with pytest.raises(BadInput, match="No space left"):
+        with pytest.raises(BadInput, match=r"No space left .* is as it was"):
             educator(full_set(4, 9)).write(tmp_path)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     educator(full_set(4, 9)).write(tmp_path)
     assert {path.name for path in folder.iterdir()} == set(before)
+
+
+def test_a_set_that_is_replaced_in_part_says_which(tmp_path: Path) -> None:
+    folder = educator(full_set(3, 5)).write(tmp_path)
+    card = (folder / "README.md").read_bytes()
+    (folder / "valid.jsonl").unlink()
+    (folder / "valid.jsonl").mkdir()  # the second of the files cannot be moved into place
+    with pytest.raises(BadInput, match=r"New there: train\.jsonl; the rest is as it was"):
+        educator(full_set(4, 9)).write(tmp_path)
+    assert (folder / "README.md").read_bytes() == card
+    assert len(list(folder.iterdir())) == 4
 
 
 def test_the_same_input_writes_the_same_bytes(tmp_path: Path) -> None:

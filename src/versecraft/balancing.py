@@ -10,13 +10,16 @@ from dataclasses import dataclass
 
 from .errors import BadInput, CoverageError
 from .records import Dropped, Example, Kind
-from .training_data import Mixture as Mixture
-from .training_data import answer_of, seeded, turn_of, winner_place
+from .training_data import (
+    SHARE_TOLERANCE,
+    Mixture,
+    Why,
+    answer_of,
+    seeded,
+    turn_of,
+    winner_place,
+)
 
-Why = tuple[str, str]
-"""A reason's short code, and the reason in words."""
-
-_TOLERANCE = 0.005  # half a point
 _BAD_TASKS = ("critique", "comparison", "autopsy", "revision_brief")
 _LISTED = 20  # poems named in an error; the others are counted
 
@@ -35,8 +38,7 @@ class Balancer:
         seed: Decides which rows are left out; the order of the input does not.
         min_tasks: In how many different tasks every bad poem must stay.
         max_partners: How many poems a bad poem may be compared with, each in both orders. Any
-            other task may show it in as many contexts. More would be learnt by heart (poetics,
-            training trap 5).
+            other task may show it in as many contexts. More would be learnt by heart.
 
     Raises:
         BadInput: A setting is out of range.
@@ -201,13 +203,13 @@ class Balancer:
             error = abs(n / total - share)
             if max(needed, 1) <= n <= bad and 1 <= total - n <= good and error < nearest:
                 nearest, best = error, (n, total - n)
-            if nearest <= _TOLERANCE:
+            if nearest <= SHARE_TOLERANCE:
                 break
         return best
 
     def _notes(self, n_bad: int, n_good: int, sides: Mapping[bool, Sequence[int]]) -> Iterable[str]:
         got = n_bad / (n_bad + n_good)
-        if abs(got - self.bad_share) > _TOLERANCE:
+        if abs(got - self.bad_share) > SHARE_TOLERANCE:
             yield (
                 f"{got:.1%} from bad poems is as near to {self.bad_share:.0%} as so few rows come."
             )

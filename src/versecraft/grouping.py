@@ -16,7 +16,7 @@ Cell = tuple[str, str]
 """A task, and the quality of the poem in it (`none` where there is no poem)."""
 
 _POEM = re.compile(r"^<(poem|poem_a|poem_b|draft)>\n(.*?)\n</\1>$", re.MULTILINE | re.DOTALL)
-_ALIKE = 0.5  # poems of which half is common stay on one side (poetics, training trap 4)
+_ALIKE = 0.5  # poems of which half is common stay on one side
 
 
 def cell_of(example: Example) -> Cell:

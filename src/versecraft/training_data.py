@@ -6,7 +6,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,20 @@ from .records import Dropped, Example, Record, Role, Shown, digest
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+Why = tuple[str, str]
+"""A reason's short code, and the reason in words."""
+
+SHARE_TOLERANCE = 0.005
+"""How far the share of bad-derived rows may be from the one asked for: half a point."""
+
+ARCHAIC = frozenset(
+    "thee thou thy thine ye hath doth dost hast art shalt wilt tis twas o'er e'er ne'er unto oft"
+    " ere".split()
+)
+"""Words, as `plain` leaves them, that tell a poem's period and nothing of its topic."""
+
 _MARK = "<!-- data card written by versecraft -->"
 _FILES = ("train.jsonl", "valid.jsonl", "dropped.jsonl", "README.md")
-_USER_DATA = {("data", "raw"), ("data", "processed")}
 
 
 class Mixture(Record, Shown):
@@ -116,7 +126,7 @@ class Split(Record, Shown):
 
         Each line of the first two is an `Example`; `meta` has the same keys in all of them, with
         an empty string for what is not known, so that every reader finds one schema. Files are
-        written aside and then moved into place.
+        written aside and then moved into place, one after another.
 
         Returns:
             The folder.
@@ -126,6 +136,7 @@ class Split(Record, Shown):
                 written.
         """
         folder = Path(folder)
+        moved: list[str] = []
         _refuse_foreign(folder)
         blank = dict.fromkeys(sorted({k for e in (*self.train, *self.valid) for k in e.meta}), "")
         try:
@@ -137,10 +148,17 @@ class Split(Record, Shown):
                 Path(aside, "README.md").write_text(_readme(self), encoding="utf-8")
                 for name in _FILES:
                     os.replace(Path(aside, name), folder / name)
+                    moved.append(name)
         except OSError as error:
+            left = (
+                f"New there: {', '.join(moved)}; the rest is as it was. Do not train on the two."
+                if moved
+                else "What was there is as it was."
+            )
             raise BadInput(
-                f"The data set cannot be written to {folder}: {error.strerror or error}. What was "
-                "there is as it was. Make room, or choose another folder."
+                f"The data set cannot be written to {folder}: {error.strerror or error}. {left} "
+                "Make room or close what holds the files, and write again, or choose another "
+                "folder."
             ) from error
         return folder
 
@@ -225,8 +243,9 @@ def counted(values: Iterable[str | None]) -> dict[str, int]:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    parts = [part.lower() for part in folder.resolve().parts]
-    if _USER_DATA & set(pairwise(parts)):
+    # The last `data` is the workspace's own; one further up is where the user keeps workspaces.
+    within = folder.resolve().as_posix().lower().rpartition("/data/")[2]
+    if within.split("/")[0] in ("raw", "processed"):
         raise BadInput(
             f"{folder} is inside the user's own data ({folder.resolve()}), which is never written. "
             "Choose another folder, such as data/educator_training."
