@@ -159,7 +159,7 @@ class Project:
                     "answered": sum(row.output is not None for row in last),
                     "failed": sum(row.error is not None for row in last),
                     "broken_lines": len(broken),
-                    "dollars": round(sum(row.cost for row in rows), 4),
+                    "dollars": round(sum((row.cost for row in rows), 0.0), 4),
                 }
             )
         return found
