@@ -111,7 +111,7 @@ def quote(line: str) -> str:
     return line[:150].rsplit(" ", 1)[0] if len(line) > 150 else line
 
 
-FORM = {"name": "free-verse", "lines": [8, 20], "scheme": "none", "meter": "none", "feet": 0}
+FORM = {"name": "free-verse", "lines": [3, 20], "scheme": "none", "meter": "none", "feet": 0}
 AVOID = ["heart of gold", "sands of time", "tears like rain", "silent night", "broken dreams"]
 BRIEF = {
     "angle": "Begin with one object on a table and stay with it until somebody comes to fetch it.",

@@ -209,6 +209,13 @@ def test_a_poem_may_keep_what_its_revision_brief_quotes() -> None:
     assert reasons(poet([verse("again", f"{line}\nholds its water", draft)])) == {}
 
 
+def test_a_row_of_the_poet_may_hold_what_the_check_on_poems_lets_stand() -> None:
+    text = "the kettle waits\nKeep: left\nat the stove"
+    assert reasons(poet([verse("the steps", text)])) == {}
+    avoided = "broken heart, tears like rain, sands of time"
+    assert reasons(poet([verse("the steps", f"the kettle waits\n{avoided}")])) == {}
+
+
 def test_a_poet_row_asked_as_the_educator_is_dropped() -> None:
     row = verse("the steps", stanza(1))
     wrong = row.model_copy(update={"messages": (lesson("Why?").messages[0], *row.messages[1:])})

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from messages_server import BRIEF, answer
 from sources import make_poem
-from versecraft.answers import FAILURE_TYPES, Brief, locate
+from versecraft.answers import FAILURE_TYPES, Brief, RevisionBrief, locate
 from versecraft.backends import Request
 from versecraft.backends.scripted import Scripted
 from versecraft.errors import TaskError
@@ -59,6 +59,14 @@ def verdict(task: str, item: Item, result: dict[str, Any] | str) -> str | None:
     text = result if isinstance(result, str) else json.dumps(result)
     return found.accept(item, found.read(item, text))
 
+
+SONNET = {
+    "name": "shakespearean-sonnet",
+    "lines": [14, 14],
+    "scheme": "ABAB CDCD EFEF GG",
+    "meter": "iambic",
+    "feet": 5,
+}
 
 ITEMS: list[tuple[str, Item]] = [
     ("critique", PoemItem(poem=POEM)),
@@ -157,6 +165,10 @@ def test_line_and_approval_are_computed_and_neither_asked_nor_trained_on() -> No
         ({"location": {"quote": "art is a sea"}}, "not in the poem"),
         ({"direction": "Make the imagery more vivid throughout."}, "more vivid"),
         ({"direction": "It could be so much lovelier and fuller."}, "no operation"),
+        ({"direction": "The ending should feel a good deal warmer."}, "no operation"),
+        ({"direction": "At this point the name of the place is unclear."}, "no operation"),
+        ({"direction": "The turn is not quite set."}, "no operation"),
+        ({"direction": "The ending is slow, the use of colour too."}, "no operation"),
         ({"diagnosis": "I would give this 3 out of 10 on a bad day."}, "no marks"),
         ({"diagnosis": "Try:\nthe sea of glass\nthe glass of sea\nthe heart of both"}, "verse"),
     ],
@@ -165,6 +177,20 @@ def test_a_critique_that_no_teacher_would_sign_is_refused(
     changes: dict[str, Any], reason: str
 ) -> None:
     assert reason in str(verdict("critique", PoemItem(poem=POEM), critique_json(**changes)))
+
+
+@pytest.mark.parametrize(
+    "direction",
+    [
+        "The poem could close on the tiles, with nothing after it.",
+        "Strike the heart; name what stands on the tiles.",
+        "Refuse the moral and point the camera at the kettle.",
+        "Go from the tiles to the kettle, then stop.",
+        "Cutting the last line would leave the tiles.",
+    ],
+)
+def test_a_direction_is_an_operation_wherever_its_verb_stands(direction: str) -> None:
+    assert verdict("critique", PoemItem(poem=POEM), critique_json(direction=direction)) is None
 
 
 @pytest.mark.parametrize(
@@ -242,6 +268,8 @@ def test_a_comparison_quotes_both_poems_and_knows_its_loser() -> None:
     assert read.text().startswith("Poem B is stronger because a spoon that stands by itself")
     assert "Poem A fails at the one line" in read.text()
     assert "not in the poem" in str(verdict("comparison", item, {**result, "winner": "A"}))
+    twice = {**result, "points": [point, {**point, "b_quote": "Nobody pulls"}]}
+    assert "same dimension" in str(verdict("comparison", item, twice))
     lettered = {**result, "lesson": "Poem B trusts its spoon more than that."}
     assert "letters" in str(verdict("comparison", item, lettered))
 
@@ -257,11 +285,20 @@ def test_a_comparison_quotes_both_poems_and_knows_its_loser() -> None:
         ({"form": {**BRIEF["form"], "lines": [20, 8]}}, "no range"),
         ({"form": {**BRIEF["form"], "meter": "iambic"}}, "feet"),
         ({"form": {**BRIEF["form"], "feet": 4}}, "feet must be 0"),
+        ({"form": {**BRIEF["form"], "scheme": "rhymed"}}, "the scheme is"),
+        ({"form": {**BRIEF["form"], "scheme": "ABAB, CDCD"}}, "the scheme is"),
+        ({"form": {**BRIEF["form"], "name": "haiku", "lines": [4, 4]}}, "has 3 or 6 or 9 …"),
+        ({"form": {**SONNET, "lines": [12, 14]}}, "has 14 lines, not 12 to 14"),
+        ({"form": {**SONNET, "scheme": "none"}}, "rhymes"),
+        ({"form": {**SONNET, "name": "villanelle"}}, "has 19 lines"),
     ],
 )
 def test_a_brief_that_no_poet_could_use_is_refused(changes: dict[str, Any], reason: str) -> None:
     item = RequestItem(request="a kettle")
     assert reason in str(verdict("brief", item, {**BRIEF, **changes}))
+
+
+TICKING = "The kettle ticks.\nNobody comes.\nThe tea gets on with it."
 
 
 @pytest.mark.parametrize(
@@ -271,6 +308,10 @@ def test_a_brief_that_no_poet_could_use_is_refused(changes: dict[str, Any], reas
         "Here:\n```\nIt boils.\n```",
         '{"title": "Kettle"}',
         "# Kettle\nIt boils.",
+        "It boils.\n## Revised\nIt sings.",
+        "It boils.\nIt sings.\nCritique: it sings too long",
+        "It boils.\nForm: free verse\nKeep: the kettle\nIt sings.",
+        "It boils.\n[\n]\nIt sings.",
         "It boils.\n[truncated]",
         "It boils.<|im_end|>",
         "Begin with one object on a table and stay with it\nuntil it boils.",
@@ -279,7 +320,109 @@ def test_a_brief_that_no_poet_could_use_is_refused(changes: dict[str, Any], reas
 def test_the_poet_may_answer_with_nothing_but_a_poem(text: str) -> None:
     item = BriefItem(brief=Brief.model_validate(BRIEF))
     assert "not poem" in str(verdict("poem", item, text))
-    assert verdict("poem", item, "The kettle ticks.\nNobody comes.") is None
+    assert verdict("poem", item, TICKING) is None
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SONNET,
+        {**SONNET, "name": "villanelle", "lines": [19, 19], "scheme": "A1BA2 ABA1 ABA2 ABA1 ABA2"},
+        {**BRIEF["form"], "name": "haiku", "lines": [3, 15]},
+        {**BRIEF["form"], "name": "sestina", "lines": [39, 39]},
+        {**BRIEF["form"], "name": "prose-poem", "lines": [1, 1]},
+    ],
+)
+def test_a_form_that_keeps_its_own_rules_is_accepted(form: dict[str, Any]) -> None:
+    assert verdict("brief", RequestItem(request="a kettle"), {**BRIEF, "form": form}) is None
+
+
+def test_the_brief_of_a_prose_poem_counts_paragraphs() -> None:
+    form = {**BRIEF["form"], "name": "prose-poem", "lines": [1, 1]}
+    brief = Brief.model_validate({**BRIEF, "form": form})
+    assert brief.form.text() == "prose poem, 1 paragraph, unrhymed, no metre"
+    assert "2 paragraphs" in str(verdict("poem", BriefItem(brief=brief), "It boils.\n\nIt sings."))
+    assert verdict("poem", BriefItem(brief=brief), "It boils.\nIt sings.") is None
+
+
+@pytest.mark.parametrize(
+    "line", ["Form: pink copy", "Keep: left", "# 12 on the bus", "{", "[", "Imagery: none today"]
+)
+def test_a_poem_may_hold_one_odd_line(line: str) -> None:
+    item = BriefItem(brief=Brief.model_validate(BRIEF))
+    assert verdict("poem", item, f"The kettle ticks.\n{line}\nNobody comes.") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("The kettle ticks.\nNobody comes.", "2 lines"),
+        ("It ticks.\n\n" * 21, "21 lines"),
+        (f"{TICKING}\nAnd, oh: {BRIEF['avoid'][0].upper()}!", "the brief avoids"),
+        (f"{TICKING}\n" + BRIEF["avoid"][0].replace(" ", "\n", 1), "the brief avoids"),
+    ],
+)
+def test_a_poem_that_breaks_its_brief_is_refused(text: str, reason: str) -> None:
+    item = BriefItem(brief=Brief.model_validate(BRIEF))
+    assert reason in str(verdict("poem", item, text))
+
+
+def revision(keep: list[str], change: str, say: str = "Cut it and stay in the room.") -> Any:
+    asked = {"type": "cliche", "location": {"quote": change}, "change": say}
+    return {**BRIEF, "keep": [{"quote": quote} for quote in keep], "change": [asked]}
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        ("The tiles wait.", None),
+        ("My heart: is a sea\nof glass.", "still stands"),
+        ("The tiles stay quiet.", None),
+    ],
+)
+def test_a_new_draft_keeps_and_changes_what_its_brief_says(last: str, reason: str | None) -> None:
+    brief = RevisionBrief.model_validate(revision(["say it back"], "My heart is a sea of glass"))
+    item = BriefItem(brief=brief, draft=POEM)
+    found = verdict("poem", item, f"The kettle ticks.\nThe cups\nsay it, back.\n{last}")
+    assert found is None if reason is None else reason in str(found)
+    assert "is gone" in str(verdict("poem", item, f"The kettle ticks.\nNo word.\n{last}"))
+
+
+@pytest.mark.parametrize(
+    ("quote", "say"),
+    [
+        ("say it back", "Cut it and stay in the room."),
+        ("My heart is a sea of glass", "Move it to the top, before the kettle speaks."),
+    ],
+)
+def test_words_that_move_or_are_three_may_stand_again(quote: str, say: str) -> None:
+    item = BriefItem(brief=RevisionBrief.model_validate(revision([], quote, say)), draft=POEM)
+    assert (
+        verdict("poem", item, f"My heart is a sea of glass.\n{TICKING}\nThey say it back.") is None
+    )
+
+
+def test_what_is_kept_holds_nothing_that_is_to_be_changed() -> None:
+    critique = ITEMS[4][1].critique  # type: ignore[attr-defined]
+    item = RevisionItem(poem=POEM, critique=critique)
+    whole, part = "My heart is a sea of glass", "a sea of glass"
+    assert "both kept and changed" in str(verdict("revision_brief", item, revision([whole], part)))
+    assert "twice" in str(verdict("revision_brief", item, revision([part], part)))
+    assert verdict("revision_brief", item, revision([part], whole)) is None
+
+
+def test_a_revision_brief_longer_than_a_poet_may_read_is_refused() -> None:
+    asked = revision([], "My heart is a sea of glass", "Cut it. " * 25)
+    other = {**asked["change"][0], "location": {"quote": "The kettle says its one word"}}
+    long = {
+        **asked,
+        "angle": "Stay with the kettle. " * 19,
+        "avoid": [str(n) * 80 for n in range(6)],
+        "imagery": "Kitchen things. " * 14,
+        "change": [*asked["change"], other],
+    }
+    assert "too long" in str(verdict("revision_brief", ITEMS[4][1], long))
+    assert verdict("revision_brief", ITEMS[4][1], {**long, "change": asked["change"]}) is None
 
 
 @pytest.mark.parametrize(

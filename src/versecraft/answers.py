@@ -51,6 +51,18 @@ FormName = Literal[
     "couplets", "quatrains", "prose-poem", "free-verse",
 ]  # fmt: skip
 
+FIXED_FORMS: dict[FormName, tuple[range, bool]] = {
+    "shakespearean-sonnet": (range(14, 15), True),
+    "petrarchan-sonnet": (range(14, 15), True),
+    "villanelle": (range(19, 20), True),
+    "sestina": (range(39, 40), False),
+    "haiku": (range(3, 201, 3), False),
+    "limerick": (range(5, 6), True),
+    "rondeau": (range(10, 16), True),
+    "triolet": (range(8, 9), True),
+}
+"""Forms whose name settles how many lines there may be (a haiku or a sequence), and a rhyme."""
+
 
 class Answer(BaseModel):
     """Base of output models: frozen, unknown fields refused, computed fields kept from models.
@@ -130,7 +142,7 @@ class Critique(Answer):
 
 
 class Form(Answer):
-    """A form as a contract: how many lines, which rhyme, which metre."""
+    """A form as a contract: how many lines (paragraphs in a prose poem), which rhyme and metre."""
 
     name: FormName
     lines: Annotated[
@@ -153,9 +165,11 @@ class Form(Answer):
         """The contract in one line, such as 'haiku, 3 lines, unrhymed, no metre'."""
         low, high = self.lines
         count = f"{low}" if low == high else f"{low} to {high}"
+        unit = "paragraph" if self.name == "prose-poem" else "line"
+        plural = "" if high == 1 else "s"
         rhyme = "unrhymed" if self.scheme == "none" else f"rhymed {self.scheme}"
         metre = "no metre" if self.meter == "none" else f"{self.meter}, {self.feet} feet"
-        return f"{self.name.replace('-', ' ')}, {count} lines, {rhyme}, {metre}"
+        return f"{self.name.replace('-', ' ')}, {count} {unit}{plural}, {rhyme}, {metre}"
 
 
 Phrase = Annotated[str, Field(min_length=3, max_length=80)]
@@ -215,7 +229,7 @@ def _at(location: Loc) -> str:
     return f"{where}“{location.quote}”:"
 
 
-# Checks on what a model says of a poem (sources: poetics, "Checks").
+# For checks on what a model says of a poem.
 
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "—": "-", "–": "-", "…": "..."})
 
@@ -228,6 +242,16 @@ def plain(text: str) -> str:
 def _unified(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).translate(_PLAIN).lower()
     return re.sub(r"-{2,}", "-", text).replace("/", " ")
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text for comparing, in order, without punctuation."""
+    return re.findall(r"\w+(?:'\w+)*", plain(text))
+
+
+def says(text: str, phrase: str) -> bool:
+    """Whether the words of `phrase` stand in `text` in a row, wherever its lines break."""
+    return f" {' '.join(words_of(phrase))} " in f" {' '.join(words_of(text))} "
 
 
 def locate(quote: str, text: str) -> int | None:

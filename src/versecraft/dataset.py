@@ -15,7 +15,7 @@ from typing import Any
 from .answers import plain
 from .errors import BadInput, MissingExtra, UnknownName
 from .grouping import cell_of, grouped, held_out, poem_texts
-from .kinds import CHAT_TOKEN, classify, holds_verse
+from .kinds import CHAT_TOKEN, classify, verse_in
 from .plugins import get_task
 from .prompting import Prompt
 from .records import Dropped, Example, Quality, Role, digest
@@ -167,19 +167,8 @@ def _educator_leak(row: Example) -> Why | None:
         value = json.loads(answer)
     except ValueError:
         value = answer
-    verse = next((text for text in _prose(value) if holds_verse(text)), None)
-    return ("verse", f"the educator writes verse: {verse[:60]!r}") if verse else None
-
-
-def _prose(value: Any, name: str = "") -> Iterator[str]:
-    if isinstance(value, str) and not name.endswith("quote"):
-        yield value
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _prose(part, key)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _prose(part, name)
+    found = verse_in(value)
+    return ("verse", f"{found[0]} holds verse: {found[1][:60]!r}") if found else None
 
 
 def _poet_leak(row: Example) -> Why | None:
@@ -188,8 +177,6 @@ def _poet_leak(row: Example) -> Why | None:
     ):
         return "educator_template", "it is asked as the educator is"
     brief, _ = _brief(row)
-    # A poem keeps what its revision brief quotes from the draft: that is no echo.
-    brief = re.sub(r"^(Keep|Change): “.*?”", r"\1:", brief, flags=re.MULTILINE | re.DOTALL)
     report = classify(answer_of(row), brief)
     if report.clean:
         return None
@@ -320,7 +307,7 @@ def _notes(rows: Sequence[Example], texts: Mapping[str, str], stuck: bool) -> It
     if min(map(len, old.values())) >= 20:
         good, bad = (sum(found) / len(found) for found in old.values())
         guess = 0.5 + abs(good - bad) / 2
-        if guess > 0.65:  # poetics, training trap 6
+        if guess > 0.65:  # so good a guess from the period would drown what quality adds
             yield (
                 f"Old words (thee, hath, o'er) alone tell good poems from bad in {guess:.0%} of "
                 "cases, both sides weighing the same: a critic may learn the period in place of "

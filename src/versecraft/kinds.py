@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
-from .answers import plain
+from .answers import words_of
 from .records import Kind as Kind
 from .records import Record
 
@@ -15,20 +15,27 @@ CHAT_TOKEN = re.compile(
 )
 """Marks by which chat templates separate turns (ChatML, Llama, Mistral, Gemma)."""
 
-_LABEL = re.compile(
-    r"^\W*(?:angle|avoid|imagery|form|keep|change|critique|strengths?|issues?|diagnosis|direction"
-    r"|severity|approved|commentary|(?:revised|final|new) (?:poem|draft|version))\W*:",
-    re.IGNORECASE,
+_LABELS = (
+    r"angle|avoid|imagery|critique|diagnosis|commentary"
+    r"|(?:revised|final|new) (?:poem|draft|version)"
 )
-_RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("chat_token", CHAT_TOKEN),
-    ("fence", re.compile(r"^\s*```")),
-    ("json", re.compile(r'^\s*[{\[]\s*"|"\w+"\s*:\s*["\d\[{]|^\s*[{}\[\]]\s*,?\s*$')),
-    ("heading", re.compile(r"^\s*#{1,6}\s")),
-    ("cut", re.compile(r"\[truncated\]", re.IGNORECASE)),
-    ("label", _LABEL),
+_SOFT = r"form|keep|change|strengths?|issues?|direction|severity|approved"
+_RULES: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
+    (rule, where, re.compile(pattern))
+    for rule, where, pattern in (
+        ("chat_token", "anywhere", CHAT_TOKEN.pattern),
+        ("fence", "anywhere", r"^\s*```"),
+        ("json", "anywhere", r'^\s*\{\s*"\w+"\s*:.*\}\s*,?\s*$'),
+        ("heading", "anywhere", r"^\s*#{2,6}\s"),
+        ("cut", "anywhere", r"(?i)\[truncated\]"),
+        ("heading", "first", r"^\s*#\s+[^\W\d]"),
+        ("label", "ends", rf"(?i)^\W*(?:{_LABELS})\W*:"),
+        # What a poem may hold once ("Keep: left", a bracket) counts beside another foreign line.
+        ("label", "beside", rf"(?i)^\W*(?:{_LABELS}|{_SOFT})\W*:"),
+        ("json", "beside", r'^\s*[{\[]\s*"|"\w+"\s*:\s*["\d\[{]|^\s*[{}\[\]]\s*,?\s*$'),
+    )
 )
-_ECHO = 7  # words in a row shared with the brief; poetics, "briefecho"
+_ECHO = 7  # words in a row shared with the brief
 
 
 class LineReport(Record):
@@ -53,12 +60,14 @@ class KindReport(Record):
 def classify(text: str, brief: str | None = None) -> KindReport:
     """Tells whether a text is a poem and nothing but a poem.
 
-    Only rules that are certain speak: chat tokens, code fences, JSON, headings, `[truncated]`,
-    labels of a brief or critique, and seven words in a row taken from the brief.
+    Only what is certain counts: chat tokens, code fences, JSON, headings, `[truncated]`, labels of
+    a brief or critique, and seven words in a row taken from the brief. A line that might stand in
+    a poem (a label such as "Keep:", a lone bracket) counts beside another foreign line only.
 
     Args:
         text: What a poet answered.
-        brief: The brief it was given, to find an echo of it.
+        brief: The brief as the poet read it, to find an echo of it. What it says to avoid, keep
+            and change is passed over: keeping words of the draft is no echo.
 
     Returns:
         A report whose `clean` is true when no line is foreign and the text is not empty.
@@ -69,17 +78,32 @@ def classify(text: str, brief: str | None = None) -> KindReport:
 
 
 def _foreign(text: str, brief: str | None) -> Iterator[LineReport]:
-    echo = _grams(brief) if brief else frozenset()
-    for number, line in enumerate(text.split("\n"), start=1):
-        rule = next((name for name, rx in _RULES if rx.search(line)), None)
-        if rule is None and echo and _grams(line) & echo:
-            rule = "brief_echo"
+    echo = _grams(_own_words(brief)) if brief else frozenset()
+    lines = {n: line for n, line in enumerate(text.split("\n"), start=1) if line.strip()}
+    ends = [*lines][:1] + [*lines][-1:]
+    places = {"first": ends[:1], "ends": ends}
+    found = []
+    for n, line in lines.items():
+        rules = (r for r in _RULES if n in places.get(r[1], lines) and r[2].search(line))
+        rule, where, _ = next(rules, ("", "", None))
+        if where in ("", "beside") and echo and _grams(line) & echo:
+            rule, where = "brief_echo", "anywhere"
         if rule:
-            yield LineReport(number=number, text=line, layer="rules", rule=rule, confidence=1.0)
+            found.append((n, line, rule, where))
+    if [where for *_, where in found] == ["beside"]:
+        return
+    for n, line, rule, _ in found:
+        yield LineReport(number=n, text=line, layer="rules", rule=rule, confidence=1.0)
+
+
+def _own_words(brief: str) -> str:
+    """A brief without what it says to avoid, keep and change."""
+    head = re.split(r"^(?:Keep|Change): ", brief, maxsplit=1, flags=re.MULTILINE)[0]
+    return re.sub(r"^Avoid: .*$", "", head, flags=re.MULTILINE)
 
 
 def _grams(text: str) -> frozenset[tuple[str, ...]]:
-    words = re.findall(r"[\w']+", plain(text))
+    words = words_of(text)
     return frozenset(tuple(words[i : i + _ECHO]) for i in range(len(words) - _ECHO + 1))
 
 
@@ -102,3 +126,24 @@ def holds_verse(text: str) -> bool:
     return any(
         len(re.findall(r"[^\W\d]\W* / \W*[^\W\d]", part)) >= 2 for part in _QUOTE_END.split(text)
     )
+
+
+def verse_in(value: Any, path: str = "answer") -> tuple[str, str] | None:
+    """The first string of an educator's answer that holds verse, quotations left out.
+
+    Args:
+        value: The answer as JSON values: strings, mappings, sequences.
+        path: What to call it.
+
+    Returns:
+        Where the string stands, such as "answer.issues[0].diagnosis", and the string; or None.
+    """
+    if isinstance(value, str):
+        return (path, value) if not path.endswith("quote") and holds_verse(value) else None
+    if isinstance(value, dict):
+        parts = ((part, f"{path}.{key}") for key, part in value.items())
+    elif isinstance(value, (list, tuple)):
+        parts = ((part, f"{path}[{n}]") for n, part in enumerate(value))
+    else:
+        return None
+    return next((found for part, where in parts if (found := verse_in(part, where))), None)

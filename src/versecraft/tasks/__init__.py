@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from pydantic import BaseModel
-
-from ..answers import Answer, Brief, Loc, locate, plain
+from ..answers import FIXED_FORMS, Answer, Brief, Loc, locate, plain
 from ..errors import TaskError
-from ..kinds import Kind, holds_verse
+from ..kinds import Kind, verse_in
 from ..prompting import Prompt
 from ..records import Example, Item, Message, Role
 
@@ -117,13 +115,8 @@ class PromptTask(Generic[In, Out]):
 
     def accept(self, item: In, result: Out) -> str | None:
         """The reason to refuse a result, or None: no verse from an educator, then `check`."""
-        said = result.model_dump_json()
-        if self.role == "educator" and ("\\n" in said or " / " in said):
-            for path, text in _prose(result):
-                if holds_verse(text):
-                    return (
-                        f"{path} holds a run of verse; say it in prose and quote two lines at most"
-                    )
+        if self.role == "educator" and (found := verse_in(result.model_dump())):
+            return f"{found[0]} holds a run of verse; say it in prose and quote two lines at most"
         return self.check(item, result) if self.check else None
 
     def examples(self, item: In, result: Out) -> Iterator[Example]:
@@ -145,18 +138,6 @@ class PromptTask(Generic[In, Out]):
         )
 
 
-def _prose(value: Any, path: str = "answer") -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        if not path.endswith("quote"):
-            yield path, value
-    elif isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _prose(getattr(value, name), f"{path}.{name}")
-    elif isinstance(value, (tuple, list)):
-        for n, part in enumerate(value):
-            yield from _prose(part, f"{path}[{n}]")
-
-
 def missing_quote(quotes: Iterable[str | Loc], text: str) -> str | None:
     """The reason to refuse a result of which a quotation is not in the poem, or None."""
     for quote in quotes:
@@ -172,21 +153,27 @@ def missing_quote(quotes: Iterable[str | Loc], text: str) -> str | None:
     return None
 
 
-# An operation on words is a direction by itself; a general verb only where it points to a place.
+# Surgery on words is a direction wherever it is said. Other verbs are as often nouns, or tell what
+# a poem does: they count where a clause begins, the general ones only with a place to do it.
+_SURGERY = re.compile(
+    r"\b(?:combine|compress|convert|cut|delete|dispense|eliminate|enjamb|invert|merge|omit|prune|"
+    r"recast|relineate|remove|reorder|replace|rewrite|rework|scrap|shorten|straighten|substitute|"
+    r"swap|tighten|trim|withhold)(?:s|ing)?\b"
+    r"|\b(?:cutting|dropping|swapping|trimming|instead of|in place of)\b",
+    re.IGNORECASE,
+)
+_BEGIN = r"^|[.;:,(—–]|\b(?:and|then|or|to|instead|but|not|never)\b"
 _OPERATION = re.compile(
-    r"\b(?:allow|anchor|attach|begin|break|bring|build|change|choose|close|combine|commit|compress|"
-    r"convert|count|cut|delay|delete|describe|dispense|drop|eliminate|end|enjamb|exchange|expand|"
-    r"finish|fold|follow|go|ground|hold|identify|introduce|invert|join|keep|lay|lead|leave|let|lift|"
-    r"limit|lose|merge|move|name|narrow|omit|open|order|pare|pick|place|point|prune|pull|put|recast|"
-    r"reduce|refuse|release|remove|render|reorder|replace|resist|restore|retain|return|reverse|"
-    r"rework|rewrite|run|select|set|settle|sharpen|shift|shorten|skip|specify|spend|split|start|"
-    r"stay|stop|straighten|strike|strip|substitute|supply|swap|take|tie|tighten|trade|translate|"
-    r"trim|trust|turn|withhold|cutting|dropping|swapping|putting|stopping|running|trimming)"
-    r"(?:s|ing)?\b|\b(?:instead of|in place of)\b",
+    rf"(?:{_BEGIN}|\b(?:can|could|must|should)\b)\s*(?:allow|anchor|attach|begin|break|bring|build|"
+    r"change|choose|close|commit|concentrate|count|delay|describe|drop|end|exchange|expand|finish|"
+    r"fold|follow|go|ground|hold|identify|introduce|join|keep|lay|lead|leave|let|lift|limit|lose|"
+    r"move|name|narrow|open|order|pare|pick|place|point|pull|push|put|reduce|refuse|release|remain|"
+    r"render|resist|restore|retain|return|reverse|run|select|set|settle|sharpen|shift|skip|specify|"
+    r"spend|split|start|stay|stop|strike|strip|supply|take|tie|trade|translate|trust|turn)\b",
     re.IGNORECASE,
 )
 _GENERAL = re.compile(
-    r"\b(?:add|find|give|invent|make|say|show|slow|try|use|write)(?:s|ing)?\b", re.IGNORECASE
+    rf"(?:{_BEGIN})\s*(?:add|find|give|invent|make|say|show|slow|try|use|write)\b", re.IGNORECASE
 )
 _PLACE = re.compile(
     r"[\"“'‘][^\"”’]{2,}[\"”'’]|\d|\b(?:lines?|stanzas?|couplet|refrain|ending|title)\b",
@@ -203,9 +190,10 @@ def vague(direction: str) -> str | None:
     """The reason to refuse a direction that no poet could carry out, or None.
 
     A direction names an operation (cut, move, name …), or a general verb with a place to do it;
-    a bare comparative ("more vivid") needs both. Source: poetics, `actionable`.
+    a bare comparative ("more vivid") needs both.
     """
-    operation, place = _OPERATION.search(direction), _PLACE.search(direction)
+    operation = _SURGERY.search(direction) or _OPERATION.search(direction)
+    place = _PLACE.search(direction)
     comparative = _COMPARATIVE.search(direction)
     if comparative and not (operation and place):
         return f"{comparative[0]!r} tells a poet nothing; say which words go and what comes instead"
@@ -224,7 +212,9 @@ def repeated(quotes: Iterable[str]) -> str | None:
     return None
 
 
+_SCHEME = re.compile(r"none|(?:[A-Z]\d?)+(?: (?:[A-Z]\d?)+)*")
 _LONGEST_BRIEF = 1250  # characters; about the 300 tokens that a poet's brief may have
+_FOR_CHANGES = 400  # characters beyond; about the 100 tokens that a revision brief may have more
 
 
 def loose_brief(brief: Brief) -> str | None:
@@ -237,10 +227,19 @@ def loose_brief(brief: Brief) -> str | None:
     low, high = brief.form.lines
     if not 1 <= low <= high <= 200:
         return f"the form's lines {low} to {high} are no range; give the fewest, then the most"
+    if not _SCHEME.fullmatch(brief.form.scheme):
+        return "the scheme is 'none' or capitals in groups, such as 'ABAB CDCD' or 'A1BA2 ABA1'"
+    counts, rhymed = FIXED_FORMS.get(brief.form.name, (range(1, 201), False))
+    if low not in counts or high not in counts:
+        may = " or ".join(map(str, counts[:3])) + (" …" if len(counts) > 3 else "")
+        return f"a {brief.form.name} has {may} lines, not {low} to {high}; give what the form has"
+    if rhymed and brief.form.scheme == "none":
+        return f"a {brief.form.name} rhymes; give its scheme, or choose another form"
     if brief.form.meter not in ("none", "mixed") and not brief.form.feet:
         return f"{brief.form.meter} verse has feet; say how many, or give meter none"
     if brief.form.meter == "none" and brief.form.feet:
         return "feet must be 0 where meter is none"
-    if len(Brief.text(brief)) > _LONGEST_BRIEF:
-        return f"the brief is too long to work from; {_LONGEST_BRIEF} characters in all at most"
+    base, whole = Brief.text(brief), brief.text()
+    if len(base) > _LONGEST_BRIEF or len(whole) > _LONGEST_BRIEF + _FOR_CHANGES:
+        return f"the brief is too long to work from ({len(whole):,} characters); say it in fewer"
     return None

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..answers import Answer, Loc, placed, plain
+from ..answers import Answer, Loc, placed, plain, words_of
 from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
@@ -53,7 +53,7 @@ def cliches() -> tuple[str, ...]:
     file = resources.files("versecraft") / "data" / "cliches.txt"
     lines = file.read_text(encoding="utf-8").splitlines()
     kept = (line for line in lines if line.strip() and not line.startswith("#"))
-    return tuple(" ".join(re.findall(r"[\w']+", plain(line))) for line in kept)
+    return tuple(" ".join(words_of(line)) for line in kept)
 
 
 def _content(text: str) -> set[str]:
@@ -68,7 +68,7 @@ def _check(item: PoemItem, result: Autopsy) -> str | None:
         old, new = _content(finding.cliche.quote), _content(finding.replacement)
         if old and len(old & new) / len(old) >= 0.5:
             return f"the replacement {finding.replacement!r} repeats its cliché; find another image"
-        words = " ".join(re.findall(r"[\w']+", plain(finding.replacement)))
+        words = " ".join(words_of(finding.replacement))
         known = next((c for c in cliches() if f" {c} " in f" {words} "), None)
         if known:
             return f"the replacement {finding.replacement!r} is itself a cliché ({known!r})"

@@ -72,6 +72,8 @@ def _check(item: PairItem, result: Comparison) -> str | None:
     said = [*(p.finding for p in result.points), result.loser_failure, result.lesson]
     if any(_LETTER.search(text) for text in said):
         return "speak of the poems without their letters; 'It is stronger because …' says which"
+    if len({p.dimension for p in result.points}) < len(result.points):
+        return "two points have the same dimension; merge them, or judge another one"
     return (
         missing_quote((p.a_quote for p in result.points), item.a.text)
         or missing_quote((p.b_quote for p in result.points), item.b.text)

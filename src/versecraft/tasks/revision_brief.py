@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..answers import RevisionBrief, placed
+from ..answers import RevisionBrief, placed, says
 from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
@@ -18,6 +18,12 @@ def _check(item: RevisionItem, result: RevisionBrief) -> str | None:
         return reason
     if reason := repeated(place.quote for place in places):
         return reason
+    for change in result.change:
+        if any(says(kept.quote, change.location.quote) for kept in result.keep):
+            return (
+                f"{change.location.quote!r} is both kept and changed; keep fewer words, or leave "
+                "the change out"
+            )
     return next((reason for c in result.change if (reason := vague(c.change))), None)
 
 
