@@ -19,7 +19,7 @@ from versecraft.generating import generate
 from versecraft.ledger import read_run
 from versecraft.planning import items, plan
 from versecraft.plugins import get_task
-from versecraft.records import BriefItem, PairItem, PoemItem, RevisionItem
+from versecraft.records import BriefItem, PairItem, PoemItem, RevisionItem, RowError
 
 
 def teacher(**options: int) -> Scripted:
@@ -120,9 +120,65 @@ def test_a_run_can_be_read_back_without_its_backend(tmp_path: Path) -> None:
     first = make_plan(tmp_path, teacher(), 5)
     run = generate(first, progress=False)
     poems = [make_poem(n) for n in range(3, 9)]
-    read = read_run(get_task("critique"), items(get_task("critique"), poems), first.ledger)
+    with pytest.warns(RuntimeWarning, match="3 to other items"):
+        read = read_run(get_task("critique"), items(get_task("critique"), poems), first.ledger)
     assert [r.item_id for r in read.rows] == [p.id for p in poems[:2]]
     assert [e.meta for e in read.examples()] == [e.meta for e in list(run.examples())[3:]]
+
+
+def test_an_edited_answer_that_fails_the_checks_is_left_out_and_named(tmp_path: Path) -> None:
+    first = make_plan(tmp_path, teacher(), 3)
+    generate(first, progress=False)
+    text = first.ledger.read_text(encoding="utf-8")
+    quote = next(iter(first.jobs)).item.poems[0].text.split("\n")[0]
+    edited = text.replace(f'"quote":"{quote}"', '"quote":"words that stand nowhere"')
+    first.ledger.write_text(edited, encoding="utf-8")
+    poems = [make_poem(n) for n in range(3)]
+    run = read_run(get_task("critique"), items(get_task("critique"), poems), first.ledger)
+    with pytest.warns(RuntimeWarning, match="do not pass its checks"):
+        assert len(list(run.examples())) == 2
+
+
+def test_answers_that_are_not_used_are_counted(tmp_path: Path) -> None:
+    first = make_plan(tmp_path, teacher(), 5)
+    generate(first, progress=False)
+    critique = get_task("critique")
+    with pytest.warns(RuntimeWarning, match=r"2 answer.* 0 to another turn, 2 to other items"):
+        read_run(critique, items(critique, [make_poem(n) for n in range(3)]), first.ledger)
+    turn = critique.prompt.turn.replace("Critique this", "Look at this")
+    other = replace(critique, prompt=replace(critique.prompt, turn=turn))
+    with pytest.warns(RuntimeWarning, match="5 to another turn"):
+        run = read_run(other, items(other, [make_poem(n) for n in range(5)]), first.ledger)
+    assert run.rows == ()
+
+
+def test_an_answer_counts_though_a_failure_comes_after_it(tmp_path: Path) -> None:
+    plan_ = make_plan(tmp_path, teacher(), 1)
+    row = generate(plan_, progress=False).rows[0]
+    failed = row.model_copy(
+        update={"output": None, "error": RowError(kind="http", message="late", retryable=True)}
+    )
+    with plan_.ledger.open("a", encoding="utf-8") as ledger:
+        ledger.write(failed.model_dump_json(exclude_none=True) + "\n")
+    assert make_plan(tmp_path, teacher(), 1).to_ask == 0
+
+
+def test_plans_and_runs_tell_their_counts_in_a_line(tmp_path: Path) -> None:
+    plan_ = make_plan(tmp_path, teacher(), 2)
+    assert "to_ask=2" in repr(plan_)
+    assert "answered=2" in str(generate(plan_, progress=False))
+    assert len(repr(plan_)) < 500
+
+
+def test_a_name_in_place_of_a_task_or_backend_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="get_task"):
+        plan("critique", [], teacher(), ledger=tmp_path / "x")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="get_backend"):
+        plan(get_task("critique"), [], "claude:x", ledger=tmp_path / "x")  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="Change or remove it"):
+        items(get_task("brief"), ["ab"])
+    with pytest.raises(BadInput, match="balanced"):
+        items(get_task("comparison"), make_matches(1), orders="bth")  # type: ignore[arg-type]
 
 
 def test_the_same_inputs_give_the_same_plan(tmp_path: Path) -> None:

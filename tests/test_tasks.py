@@ -163,6 +163,7 @@ def test_line_and_approval_are_computed_and_neither_asked_nor_trained_on() -> No
     [
         ({"location": {"quote": "a heart of glass"}}, "not in the poem"),
         ({"location": {"quote": "art is a sea"}}, "not in the poem"),
+        ({"diagnosis": "The phrase “golden dawn of sorrow” is furniture."}, "not in the poem"),
         ({"direction": "Make the imagery more vivid throughout."}, "more vivid"),
         ({"direction": "It could be so much lovelier and fuller."}, "no operation"),
         ({"direction": "The ending should feel a good deal warmer."}, "no operation"),

@@ -46,7 +46,7 @@ def test_a_reset_moves_the_listed_paths_and_undo_brings_them_back(project: Path)
     assert not (project / "data/annotated").exists()
     assert not (project / "persona").exists()
     assert (project / "notes/mine.txt").exists()
-    assert (trash / "data/annotated/old.jsonl").exists()
+    assert (trash / "files/data/annotated/old.jsonl").exists()
     assert [m.path for m in undo_reset(project)] == [m.path for m in moves if not m.leave]
     assert snapshot(project) == before
     with pytest.raises(BadInput, match="no reset to undo"):
@@ -61,6 +61,19 @@ def test_a_path_inside_another_goes_with_it(project: Path) -> None:
     reset(project, moves)
     undo_reset(project)
     assert snapshot(project) == before
+
+
+def test_a_file_named_like_the_manifest_comes_back_too(project: Path) -> None:
+    (project / "moved.json").write_text("[]", encoding="utf-8")
+    before = snapshot(project)
+    reset(project, plan_reset(project, ("moved.json", "persona")))
+    undo_reset(project)
+    assert snapshot(project) == before
+
+
+def test_what_a_link_in_processed_data_leads_to_stays(project: Path) -> None:
+    os.symlink("../../notes", project / "data/processed/notes")
+    assert plan_reset(project, ("notes",))[0].leave
 
 
 def test_an_absolute_path_is_moved_and_brought_back(project: Path) -> None:
@@ -151,6 +164,7 @@ def test_init_changes_nothing_that_is_there(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is a workspace already"):
         Workspace.init(tmp_path)
     (tmp_path / "b" / "data" / "raw" / "bad").mkdir(parents=True)
+    (tmp_path / "b" / "data" / "raw" / "bad" / "mine.txt").write_text("O", encoding="utf-8")
     with pytest.raises(BadInput, match="holds poems already"):
         Workspace.init(tmp_path / "b", sample=True)
 

@@ -6,6 +6,7 @@ no model library.
 """
 
 from . import errors as errors
+from . import testing as testing
 from .answers import Answer, Loc
 from .backends import Backend, Price, Reply, Request
 from .balancing import Balancer
@@ -64,4 +65,5 @@ __all__ = [
     "plan",
     "read_corpus",
     "read_run",
+    "testing",
 ]

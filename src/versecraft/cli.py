@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -53,6 +53,9 @@ def main() -> NoReturn:
             app()
         except VersecraftError as error:
             _say(f"Error: {error}")
+            sys.exit(1)
+        except OSError as error:
+            _say(f"Error: {error}. Make room or mend the path, then run it again; nothing is lost.")
             sys.exit(1)
     sys.exit(0)
 
@@ -158,6 +161,9 @@ def corpus(
         Path | None,
         typer.Argument(help="A folder with good/ and bad/.", show_default="data/raw"),
     ] = None,
+    quality: Annotated[
+        Literal["good", "bad"] | None, typer.Option(help="Of all poems, where PATH does not say.")
+    ] = None,
     dropped: Annotated[
         bool, typer.Option("--dropped", help="List everything that was not taken, and why.")
     ] = False,
@@ -170,7 +176,7 @@ def corpus(
     """
     from .corpus import read_corpus
 
-    found = read_corpus(path) if path else _project(workspace).corpus
+    found = read_corpus(path, quality=quality) if path else _project(workspace).corpus
     if as_json:
         left = [d.model_dump(exclude_none=True) for d in found.dropped]
         _print({**found.report(), **({"left_out": left} if dropped else {})}, True)
@@ -230,18 +236,25 @@ def plan(
     if as_json:
         _print([p.report() for _, p in plans], True)
         return
-    for step, each in plans:
-        _print(each)
-        _say_what_lacks(step, each)
+    _show_bill(project, plans)
+
+
+def _show_bill(project: Project, plans: Sequence[tuple[Step, Plan]]) -> float:
+    """Prints the bill of a phase and returns its dollars, those of what is still to come too."""
+    live = batch = 0.0
+    for step, plan in plans:
+        _print(plan)
+        count, cost = project.forecast(step, plan)
+        if count:
+            _print(
+                f"{step.task} is made from answers to {step.after}: up to {count:,} more, "
+                f"about ${cost.live:,.2f} live, ${cost.batch:,.2f} batch."
+            )
+        live += plan.cost.live + cost.live
+        batch += plan.cost.batch + cost.batch
     if len(plans) > 1:
-        live = sum(p.cost.live for _, p in plans)
-        batch = sum(p.cost.batch for _, p in plans)
         _print(f"Together about ${live:,.2f} live, ${batch:,.2f} batch.")
-
-
-def _say_what_lacks(step: Step, plan: Plan) -> None:
-    if not plan.items and step.after:
-        _print(f"{step.task} is made from answers to {step.after}, and there are none yet.")
+    return live
 
 
 @app.command()
@@ -274,20 +287,17 @@ def generate(
     options = {"concurrency": concurrency} if concurrency else {}
     # All are planned before the first is asked: what is missing shows while nothing is spent.
     todo = [(step, project.plan(step, backend, limit=limit, **options)) for step in steps(name)]
-    if not as_json:
-        for step, bill in todo:
-            if not step.after:
-                _print(bill)
-    cost = sum(bill.cost.live for _, bill in todo)
-    _confirm(cost, project.workspace.settings.confirm_over, budget, yes)
+    if as_json:
+        cost = sum(bill.cost.live + project.forecast(step, bill)[1].live for step, bill in todo)
+    else:
+        cost = _show_bill(project, todo)
+    _confirm(cost, project.workspace.settings.confirm_over, yes or budget is not None)
     runs = []
     for step, bill in todo:
         if step.after:  # its items may have come into being just now
             bill = project.plan(step, backend, limit=limit, **options)
             if not as_json:
                 _print(bill)
-                _say_what_lacks(step, bill)
-            _confirm(bill.cost.live, project.workspace.settings.confirm_over, budget, yes)
         try:
             run = ask(bill, budget=budget)
         except KeyboardInterrupt:
@@ -310,15 +320,14 @@ def generate(
         raise typer.Exit(FAILED_ROWS)
 
 
-def _confirm(cost: float, threshold: float, budget: float | None, yes: bool) -> None:
-    spend = cost if budget is None else min(cost, budget)
-    if yes or spend <= threshold:
+def _confirm(cost: float, threshold: float, agreed: bool) -> None:
+    if agreed or cost <= threshold:
         return
     if not sys.stdin.isatty():
         raise VersecraftError(
-            f"This may cost about ${spend:,.2f}. Say --yes to spend it, or set --budget."
+            f"This may cost about ${cost:,.2f}. Say --yes to spend it, or set a --budget."
         )
-    typer.confirm(f"This may cost about ${spend:,.2f}. Go on?", abort=True)
+    typer.confirm(f"This may cost about ${cost:,.2f}. Go on?", abort=True)
 
 
 @app.command()

@@ -19,21 +19,26 @@ from .kinds import CHAT_TOKEN, classify, verse_in
 from .plugins import get_task
 from .prompting import Prompt
 from .records import Dropped, Example, Quality, Role, digest
-from .training_data import Mixture, Split, answer_of, counted, read_examples, seeded, turn_of
+from .training_data import (
+    ARCHAIC,
+    SHARE_TOLERANCE,
+    Mixture,
+    Split,
+    Why,
+    answer_of,
+    counted,
+    seeded,
+    turn_of,
+)
 
-__all__ = ["Split", "build_dataset", "read_examples"]
+__all__ = ["build_dataset"]
 
 Tokenizer = Callable[[str], int] | Path | str | None
-Why = tuple[str, str]
-"""A reason's short code, and the reason in words."""
 
 _LEAKS = ("chat_token", "truncated", "not_poem", "educator_template", "verse")
 _REVISION_EXTRA = 100  # tokens that a revision brief may have beyond a brief: 400 to 300
 _PER_MESSAGE = 8  # tokens of a chat template around one message, at most
-_ARCHAIC = re.compile(
-    r"\b(?:thee|thou|thy|thine|ye|hath|hast|doth|dost|art|wert|wilt|shalt|ere|whence|thence|o'er"
-    r"|e'er|ne'er|'tis|'twas|oft|yon|unto|methinks)\b"
-)
+_ARCHAIC = re.compile(rf"\b(?:{'|'.join(sorted(ARCHAIC))})\b")
 
 
 def build_dataset(
@@ -272,7 +277,7 @@ def _strayed(rows: Sequence[Example], mixture: Mixture) -> Iterator[str]:
     before, after = (
         _bad_share(r for r in of if r.role == "educator") for of in (mixture.kept, rows)
     )
-    if before is not None and after is not None and abs(after - before) > 0.005:
+    if before is not None and after is not None and abs(after - before) > SHARE_TOLERANCE:
         yield (
             f"The rows refused here have moved the share from bad poems from {before:.1%} to "
             f"{after:.1%}. Balance again without them."

@@ -192,13 +192,15 @@ class _Engine:
     async def _send(self, request: Request, seen: _Attempts) -> Reply:
         seen.count += 1
         try:
-            async with asyncio.timeout(self.deadline):
+            async with asyncio.timeout(self.deadline) as clock:
                 reply = await self.plan.backend.complete(request)
         except BackendError as error:
             self._pay(seen, error.usage)
             seen.note(error.model, error.request_id, error.stop_reason)
             raise
-        except TimeoutError:
+        except TimeoutError as error:
+            if not clock.expired():
+                raise BackendError(f"TimeoutError: {error}", retryable=True) from error
             raise BackendError(
                 f"no answer within {self.deadline:g} s; raise the backend's timeout if answers "
                 "take that long",
@@ -207,8 +209,13 @@ class _Engine:
             ) from None
         except Exception as error:  # a plugin's backend; the row records it
             raise BackendError(f"{type(error).__name__}: {error}") from error
-        if not isinstance(reply, Reply):
-            raise BackendError(f"the backend gave a {type(reply).__name__}, not a Reply; mend it")
+        if not (
+            isinstance(reply, Reply)
+            and isinstance(reply.text, str)
+            and isinstance(reply.model, str)
+            and isinstance(reply.usage, Usage)
+        ):
+            raise BackendError(f"the backend gave {str(reply)[:80]!r}, not a Reply; mend it")
         self._pay(seen, reply.usage)
         seen.note(reply.model, reply.request_id, reply.stop_reason)
         return reply

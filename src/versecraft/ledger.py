@@ -9,11 +9,12 @@ anew and everything else is found again.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -103,9 +104,8 @@ class Ledger:
             self._lock.release()
 
     def latest(self, keys: Iterable[str]) -> dict[str, Row]:
-        """The last row for each of the keys that has one."""
-        wanted = set(keys)
-        return {row.key: row for row in read_rows(self.path)[0] if row.key in wanted}
+        """The row that counts for each of the keys that has one."""
+        return latest(read_rows(self.path)[0], keys)
 
     def append(self, row: Row) -> None:
         """Writes a row.
@@ -124,6 +124,18 @@ class Ledger:
                 f"Cannot write {self.path}: {error.strerror}. All rows before this one are safe; "
                 "make room and call generate again."
             ) from error
+
+
+def latest(rows: Iterable[Row], keys: Iterable[str]) -> dict[str, Row]:
+    """For each key its last answered row, else its last row."""
+    wanted = set(keys)
+    found: dict[str, Row] = {}
+    for row in rows:
+        before = found.get(row.key)
+        better = row.output is not None or before is None or before.output is None
+        if row.key in wanted and better:
+            found[row.key] = row
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +161,7 @@ class Cost(Record):
     batch: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan(Shown):
     """What would be asked, what is answered already, and the bill. Making one is free.
 
@@ -164,10 +176,10 @@ class Plan(Shown):
     task: Task[Any, Any]
     backend: Backend
     ledger: Path
-    jobs: tuple[Job, ...] = field(repr=False)
-    found: Mapping[str, Row] = field(repr=False)
-    system: str = field(repr=False)
-    schema: Mapping[str, Any] | None = field(repr=False)
+    jobs: tuple[Job, ...]
+    found: Mapping[str, Row]
+    system: str
+    schema: Mapping[str, Any] | None
     seed: int | None
     tokens: Tokens
     cost: Cost
@@ -182,6 +194,11 @@ class Plan(Shown):
     def cached(self) -> int:
         """How many are answered already."""
         return sum(row.output is not None for row in self.found.values())
+
+    @property
+    def refused(self) -> int:
+        """How many the model has declined; they are not asked again."""
+        return self.items - self.cached - self.to_ask
 
     @property
     def to_ask(self) -> int:
@@ -206,6 +223,7 @@ class Plan(Shown):
             "backend": self.backend.id,
             "items": self.items,
             "cached": self.cached,
+            "refused": self.refused,
             "to_ask": self.to_ask,
             "tokens": self.tokens.model_dump(),
             "cost": self.cost.model_dump(),
@@ -221,6 +239,8 @@ class Plan(Shown):
         failed = sum(is_open(row) for row in self.found.values())
         table.add_row("items", f"{self.items:,}")
         table.add_row("answered already", f"{self.cached:,}")
+        if self.refused:
+            table.add_row("refused before", f"{self.refused:,}")
         before = f" ({failed} failed before)" if failed else ""
         table.add_row("to ask", f"{self.to_ask:,}{before}")
         table.add_row("tokens in, about", f"{self.tokens.input:,}")
@@ -234,7 +254,7 @@ class Plan(Shown):
         return table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(Shown):
     """The rows for a plan's items, with what this call answered, failed and spent.
 
@@ -246,9 +266,9 @@ class Run(Shown):
         stopped: Why the run ended before all items were asked; None when it did not.
     """
 
-    task: Task[Any, Any] = field(repr=False)
-    items: tuple[Item, ...] = field(repr=False)
-    rows: tuple[Row, ...] = field(repr=False)
+    task: Task[Any, Any]
+    items: tuple[Item, ...]
+    rows: tuple[Row, ...]
     cached: int
     cost: float = 0.0
     stopped: str | None = None
@@ -270,16 +290,12 @@ class Run(Shown):
 
     def answers(self) -> Iterator[tuple[Item, Any]]:
         """Each item that has an answer, with the answer as the task's output model."""
-        for item, row in zip(self.items, self.rows, strict=True):
-            if row.output is not None:
-                yield item, self.task.output.model_validate(row.output)
+        for item, _, result in self._results():
+            yield item, result
 
     def examples(self) -> Iterator[Example]:
         """The training rows that the answers make, with model, ledger key and licence."""
-        for item, row in zip(self.items, self.rows, strict=True):
-            if row.output is None:
-                continue
-            result = self.task.output.model_validate(row.output)
+        for item, row, result in self._results():
             licences = sorted({p.licence or "unknown" for p in item.poems})
             facts = {
                 "model": row.model,
@@ -289,6 +305,29 @@ class Run(Shown):
             }
             for example in self.task.examples(item, result):
                 yield example.model_copy(update={"meta": {**facts, **example.meta}})
+
+    def _results(self) -> Iterator[tuple[Item, Row, Any]]:
+        """The answers that pass the task's checks as they are today; a warning counts the rest."""
+        refused: list[str] = []
+        for item, row in zip(self.items, self.rows, strict=True):
+            if row.output is None:
+                continue
+            try:
+                result = self.task.read(item, _as_said(self.task, row.output))
+                why = self.task.accept(item, result)
+            except (ValidationError, KeyError) as error:
+                why = str(error).replace("\n", " ")
+            if why:
+                refused.append(f"item {row.item_id}, key {row.key}: {why}")
+            else:
+                yield item, row, result
+        if refused:
+            warnings.warn(
+                f"{len(refused)} answer(s) to {self.task.name} do not pass its checks and are left "
+                f"out; the first is {refused[0]}. Delete those lines of the ledger to ask again.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def errors(self) -> dict[str, int]:
         """How many failed, by kind of error."""
@@ -340,23 +379,39 @@ def read_run(task: Task[Any, Any], items: Iterable[Item], path: str | Path) -> R
     """The answers that a ledger holds for the given items, whichever backend gave them.
 
     A row counts when its task and item are asked for and its turn is the one that the prompt
-    renders today; so an answer to an older prompt is left out.
+    renders today. A warning counts the answers that are left out: to other items, such as the
+    pairs of an earlier matching, or to another turn, from before a prompt was changed.
     """
     rows, broken = read_rows(path)
     if broken:
         warn_broken(broken)
     answers = {(r.item_id, r.turn): r for r in rows if r.task == task.name and r.output is not None}
     pairs = []
+    known: set[str] = set()
     for item in items:
-        row = answers.get((item.item_id, task.prompt.render_turn(item.variables())))
+        known.add(item.item_id)
+        row = answers.pop((item.item_id, task.prompt.render_turn(item.variables())), None)
         if row:
             pairs.append((item, row))
+    if answers:
+        old = sum(item_id in known for item_id, _ in answers)
+        warnings.warn(
+            f"{path}: {len(answers)} answer(s) to {task.name} are not used: {old} to another turn, "
+            f"{len(answers) - old} to other items than today's. They stay in the ledger.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return Run(
         task=task,
         items=tuple(item for item, _ in pairs),
         rows=tuple(row for _, row in pairs),
         cached=len(pairs),
     )
+
+
+def _as_said(task: Task[Any, Any], output: dict[str, Any]) -> str:
+    """An output as the model gave it: what code computes is computed anew when it is read."""
+    return str(output["text"]) if task.output.bare else json.dumps(output)
 
 
 def warn_broken(broken: list[Dropped]) -> None:

@@ -46,8 +46,8 @@ _SAMPLE = 1000  # good poems drawn to stand for all
 _PRIOR = 10  # the bad side's mean leans on the good side's as if by so many poems
 
 
-@dataclass(frozen=True)
-class Matches(Sequence[Match], Shown):
+@dataclass(frozen=True, repr=False)
+class Matches(Shown, Sequence[Match]):
     """Matches in order of rank, within a rank by the bad poem's id."""
 
     pairs: tuple[Match, ...]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .backends import Backend
+from .backends import Backend, price_of
 from .corpus import read_corpus
 from .errors import BadInput, UnknownName
-from .ledger import Plan, Run, read_rows, read_run
+from .ledger import Cost, Plan, Run, read_rows, read_run
 from .matching import Matcher, Matches
-from .planning import items, plan
+from .planning import CHARS_PER_TOKEN, items, plan
 from .plugins import get_task, list_tasks
-from .records import Corpus, Example, Item, Poem, RevisionItem, digest
+from .records import Corpus, Example, Item, Poem, RevisionItem, Usage, digest
 from .workspace import Workspace
 
 __all__ = ["PHASES", "Project", "Step", "steps"]
@@ -32,6 +33,7 @@ class Step:
         items: Makes the items from a project.
         file: Where the phase leaves the answers, for people and other tools.
         after: The task whose answers the items are made from, if they are.
+        most: How many items there will be at the most, for such a step.
     """
 
     phase: str
@@ -40,6 +42,7 @@ class Step:
     items: Callable[[Project], Iterable[Any]]
     file: str
     after: str | None = None
+    most: Callable[[Project], int] = lambda _: 0
 
 
 class Project:
@@ -114,10 +117,25 @@ class Project:
             system=place.settings.roles.local_system if trained else "guide",
         )
 
+    def forecast(self, step: Step, plan: Plan) -> tuple[int, Cost]:
+        """Items still to come for a step whose source is not answered yet, and their cost at most.
+
+        A critique or brief in the turn is taken as some 2,500 characters beside the poem.
+        """
+        count = max(0, step.most(self) - plan.items) if step.after else 0
+        price = price_of(plan.backend)
+        if not price:
+            return count, Cost(live=0.0, batch=0.0)
+        sent = (len(plan.system) + len(json.dumps(plan.schema)) + 4000) / CHARS_PER_TOKEN
+        usage = Usage(input=int(count * sent), output=count * plan.task.typical_tokens)
+        live = price.cost(usage)
+        return count, Cost(live=live, batch=live * price.batch)
+
     def items(self, step: Step) -> list[Item]:
         """The items of a step."""
-        seed = self.workspace.settings.seed
-        return items(get_task(step.task), step.items(self), seed=seed)
+        settings = self.workspace.settings
+        task, orders = get_task(step.task), settings.matching.orders
+        return items(task, step.items(self), orders=orders, seed=settings.seed)
 
     def run(self, step: Step) -> Run:
         """What the ledger of a step holds."""
@@ -140,10 +158,13 @@ class Project:
         file = self.workspace.inside(step.file)
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_suffix(".part")
-        with aside.open("w", encoding="utf-8") as out:
-            for row in self.run(step).rows:
-                out.write(row.model_dump_json(exclude_none=True) + "\n")
-        os.replace(aside, file)
+        try:
+            with aside.open("w", encoding="utf-8") as out:
+                for row in self.run(step).rows:
+                    out.write(row.model_dump_json(exclude_none=True) + "\n")
+            os.replace(aside, file)
+        finally:
+            aside.unlink(missing_ok=True)
         return file
 
     def status(self) -> list[dict[str, Any]]:
@@ -194,6 +215,7 @@ PHASES: dict[str, tuple[Step, ...]] = {
             "seed", "revision_brief", "opus", _revision_briefs,
             "data/educator_training/revision_briefs_seed.jsonl",
             "critique",
+            lambda p: p.workspace.settings.quotas.revision_briefs,
         ),
     ),
     "interim": (
@@ -212,7 +234,12 @@ PHASES: dict[str, tuple[Step, ...]] = {
             "interim", "critique", "local", _more_critiques, "data/annotated/critiques.jsonl"
         ),
     ),
-    "poet": (Step("poet", "poem", "opus", _poems, "data/poet_training/pairs.jsonl", "brief"),),
+    "poet": (
+        Step(
+            "poet", "poem", "opus", _poems, "data/poet_training/pairs.jsonl", "brief",
+            lambda p: len(p.workspace.lines("requests")),
+        ),
+    ),
 }  # fmt: skip
 """The steps of each phase that asks a model, in their order."""
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from .answers import Answer
-from .backends import Backend, price_of
+from .backends import Backend, deadline_of, price_of
 from .errors import BadInput
-from .ledger import Cost, Job, Plan, Run, Tokens, is_open, read_rows, warn_broken
+from .ledger import Cost, Job, Plan, Run, Tokens, is_open, latest, read_rows, warn_broken
 from .records import Item, Match, PairItem, Row, Usage, digest
 from .tasks import Task
 
@@ -42,6 +44,8 @@ def items(
     Raises:
         BadInput: A source cannot be made into this task's input; says what can.
     """
+    if orders not in ("balanced", "both"):
+        raise BadInput(f'orders is {orders!r}; give "balanced" or "both".')
     if isinstance(sources, Run):
         return [_from_answer(task, item, answer) for item, answer in sources.answers()]
     sources = list(sources)
@@ -56,7 +60,13 @@ def _item(task: Task[Any, Any], source: Any) -> Item:
     fields = task.input.model_fields
     needed = [name for name, field in fields.items() if field.is_required()]
     if len(needed) == 1 and fields[needed[0]].annotation is type(source):
-        return task.input(**{needed[0]: source})  # type: ignore[no-any-return]
+        try:
+            return task.input(**{needed[0]: source})  # type: ignore[no-any-return]
+        except ValidationError as error:
+            raise BadInput(
+                f"{str(source)[:60]!r} cannot be a {needed[0]} for {task.name!r}: "
+                f"{error.errors()[0]['msg']}. Change or remove it."
+            ) from error
     raise BadInput(
         f"Task {task.name!r} works on {task.input.__name__} ({', '.join(needed)}); a "
         f"{type(source).__name__} does not make one. Pass such items, or the matches, poems or "
@@ -122,6 +132,11 @@ def plan(
         system: "guide" for a teacher; "persona" for a model that was trained on this task.
         seed: Passed on to backends that sample with one.
     """
+    for value, what in ((task, "task"), (backend, "backend")):
+        if isinstance(value, str):
+            raise BadInput(f"{value!r} is a name; pass versecraft.get_{what}({value!r}).")
+    if not (isinstance(backend.id, str) and backend.concurrency >= 1 and deadline_of(backend) > 0):
+        raise BadInput(f"{backend!r} needs a text as id, and a concurrency and timeout above 0.")
     path = Path(ledger)
     prompt = task.prompt
     text = prompt.render_guide() if system == "guide" else prompt.render_persona()
@@ -130,8 +145,7 @@ def plan(
     if broken:
         warn_broken(broken)
     jobs = tuple(_jobs(task, items(task, sources), backend, text, schema, seed))
-    keys = {job.key for job in jobs}
-    found = {row.key: row for row in rows if row.key in keys}
+    found = latest(rows, (job.key for job in jobs))
     asked = [job for job in jobs if is_open(found.get(job.key))]
     answered = [r for r in rows if r.task == task.name and r.output is not None]
     overhead = len(text) + len(json.dumps(schema)) if schema else len(text)

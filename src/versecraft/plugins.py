@@ -15,7 +15,7 @@ import pluggy
 
 from . import hookspecs
 from .backends import Backend
-from .errors import PluginError, UnknownName
+from .errors import PluginError, UnknownName, VersecraftError
 from .tasks import Task
 from .trainers import Trainer
 
@@ -69,12 +69,24 @@ def get_backend(spec: str, **options: Any) -> Backend:
 
     Raises:
         UnknownName: There is no such scheme.
+        PluginError: The backend does not take these options, or is none.
     """
     scheme, _, rest = spec.partition(":")
     factories = list_backends()
     if scheme not in factories:
         raise UnknownName("backend", scheme, factories, f"It was asked for as {spec!r}.")
-    return factories[scheme](rest, **options)
+    try:
+        backend = factories[scheme](rest, **options)
+    except VersecraftError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"The backend {spec!r} cannot be made with {sorted(options)}: {error!r}. Check "
+            "the spec and the options against the backend's own signature."
+        ) from error
+    if not callable(getattr(backend, "complete", None)):
+        raise PluginError(f"{spec!r} made {backend!r}, which has no `complete`; mend the plugin.")
+    return backend
 
 
 def list_backends() -> dict[str, Callable[..., Backend]]:
@@ -134,7 +146,7 @@ def _each(hook: str, read: Callable[[Any], list[tuple[str, T]]]) -> Iterator[tup
     for impl in getattr(_manager().hook, hook).get_hookimpls():
         try:
             found = read(impl.function())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             _warn(impl.plugin_name, error)
             continue
         yield from ((name, value, impl.plugin_name) for name, value in found)
@@ -151,7 +163,7 @@ def _manager() -> pluggy.PluginManager:
         name = f"{owner} ({point.value})"
         try:
             _register(manager, point.load(), name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             manager.unregister(name=name)
             _warn(name, error)
     return manager
@@ -188,7 +200,7 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
-def _warn(owner: str, error: Exception) -> None:
+def _warn(owner: str, error: BaseException) -> None:
     warnings.warn(
         f"The plugin {owner} does not work and is left out: {type(error).__name__}: "
         f"{' '.join(str(error).split())}. Update or uninstall it.",

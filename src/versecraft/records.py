@@ -41,7 +41,17 @@ class Record(BaseModel):
 
 
 class Shown:
-    """A record that a terminal and a notebook show as a table (`__rich__`)."""
+    """A record that shows as a table (`__rich__`), and in one line by its `report()`."""
+
+    def report(self) -> dict[str, Any]:
+        """The facts as plain values."""
+        raise NotImplementedError(f"{type(self).__name__} must define report")
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={value!r}" for name, value in self.report().items())
+        return f"{type(self).__name__}({facts})"
+
+    __str__ = __repr__
 
     def __rich__(self) -> RenderableType:
         raise NotImplementedError(f"{type(self).__name__} must define __rich__")
@@ -103,7 +113,7 @@ class Dropped(Record):
     item: str | None = None
 
 
-class Corpus(Record, Shown):
+class Corpus(Shown, Record):
     """The poems that were read, and everything that was not taken, with its reason."""
 
     good: tuple[Poem, ...]

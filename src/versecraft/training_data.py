@@ -34,7 +34,7 @@ _MARK = "<!-- data card written by versecraft -->"
 _FILES = ("train.jsonl", "valid.jsonl", "dropped.jsonl", "README.md")
 
 
-class Mixture(Record, Shown):
+class Mixture(Shown, Record):
     """The balanced set, and what was left out and why. Made by `Balancer`.
 
     Attributes:
@@ -105,7 +105,7 @@ class Mixture(Record, Shown):
         return Group(table, *lines, *self.notes)
 
 
-class Split(Record, Shown):
+class Split(Shown, Record):
     """A leak-free data set: no poem, and no near copy of one, is on both sides.
 
     Attributes:
@@ -120,6 +120,10 @@ class Split(Record, Shown):
     dropped: tuple[Dropped, ...]
     groups: int
     card: Mapping[str, Any]
+
+    def report(self) -> dict[str, Any]:
+        """The facts of the data card."""
+        return dict(self.card)
 
     def write(self, folder: Path | str) -> Path:
         """Writes `train.jsonl`, `valid.jsonl`, `dropped.jsonl` and the data card `README.md`.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -25,6 +26,7 @@ __all__ = ["Settings", "Workspace"]
 CONFIG = "versecraft.toml"
 _PROTECTED = ("data/raw", "data/processed")
 _MANIFEST = "moved.json"
+_FILES = "files"  # apart from the manifest, whose name a moved path may have
 
 
 class Roles(Record):
@@ -53,6 +55,7 @@ class Matching(Record):
 
     strategy: Literal["topical", "random"] = "topical"
     k: Annotated[int, Field(ge=1)] = 1
+    orders: Literal["balanced", "both"] = "balanced"
 
 
 class Balance(Record):
@@ -132,7 +135,7 @@ class Workspace:
         if (root / CONFIG).exists():
             raise BadInput(f"{root} is a workspace already. Use it, or choose another folder.")
         raw = root / "data" / "raw"
-        if sample and raw.is_dir() and any(raw.iterdir()):
+        if sample and raw.is_dir() and any(p for p in raw.rglob("*") if p.is_file()):
             raise BadInput(f"{raw} holds poems already. Put the sample into an empty folder.")
         shipped = Path(str(resources.files("versecraft")))
         for quality in ("good", "bad"):
@@ -140,7 +143,13 @@ class Workspace:
         (root / "runs").mkdir(exist_ok=True)
         config = (shipped / "data" / CONFIG).read_text(encoding="utf-8")
         if sample:
-            shutil.copytree(shipped / "sample" / "raw", raw, dirs_exist_ok=True)
+            # Aside first: a copy that breaks off must not look like poems of the user's.
+            with TemporaryDirectory(dir=root, prefix=".sample-") as aside:
+                shutil.copytree(shipped / "sample" / "raw", aside, dirs_exist_ok=True)
+                for quality in ("good", "bad"):
+                    (raw / quality).rmdir()
+                for part in Path(aside).iterdir():
+                    os.rename(part, raw / part.name)
             shutil.copy(shipped / "sample" / "answers.jsonl", root / "runs" / "sample.jsonl")
             roles = Roles()
             for role in (roles.opus, roles.local):
@@ -196,7 +205,11 @@ class Workspace:
         """The lines of `data/raw/<name>.txt`, else of the list that ships; `#` begins a comment."""
         own = self.raw / f"{name}.txt"
         shipped = Path(str(resources.files("versecraft"))) / "data" / f"{name}.txt"
-        text = (own if own.is_file() else shipped).read_text(encoding="utf-8-sig")
+        file = own if own.is_file() else shipped
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{file} is not UTF-8: {error}. Save it as UTF-8.") from error
         return [t for line in text.splitlines() if (t := line.strip()) and not t.startswith("#")]
 
 
@@ -265,11 +278,11 @@ def reset(root: Path, moves: list[Move]) -> Path:
     # Asked once more, so that moves made up elsewhere cannot touch what is protected.
     allowed = [m.path for m in plan_reset(root, tuple(m.path for m in moves)) if m.leave is None]
     trash = root / ".trash" / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    trash.mkdir(parents=True)
+    (trash / _FILES).mkdir(parents=True)
     # Written first, so that undo also works after a reset that died half-way.
     (trash / _MANIFEST).write_text(json.dumps(allowed), encoding="utf-8")
     for path in allowed:
-        there = trash / path
+        there = trash / _FILES / path
         there.parent.mkdir(parents=True, exist_ok=True)
         os.rename(root / path, there)
     return trash
@@ -286,8 +299,9 @@ def undo_reset(root: Path) -> list[Move]:
     if not resets:
         raise BadInput(f"There is no reset to undo in {root}. Nothing was changed.")
     trash = resets[-1]
+    files = trash / _FILES
     paths = json.loads((trash / _MANIFEST).read_text(encoding="utf-8"))
-    here = [p for p in paths if os.path.lexists(trash / p)]
+    here = [p for p in paths if os.path.lexists(files / p)]
     blocked = [p for p in here if os.path.lexists(root / p)]
     if blocked:
         raise BadInput(
@@ -295,7 +309,7 @@ def undo_reset(root: Path) -> list[Move]:
         )
     for path in here:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        os.rename(trash / path, root / path)
+        os.rename(files / path, root / path)
     shutil.rmtree(trash)
     return [Move(path) for path in here]
 
@@ -315,6 +329,9 @@ def _reason_to_leave(root: Path, place: Path) -> str | None:
         for one, other in ((place, kept), (real, kept.resolve())):
             if one.is_relative_to(other) or other.is_relative_to(one):
                 return f"is, holds or leads to {name}"
+        for link in (p for p in kept.rglob("*") if p.is_symlink()):
+            if link.resolve().is_relative_to(real):
+                return f"holds what {link.relative_to(root)} leads to"
         # Another spelling of the same folder, where the file system ignores case.
         if any(p.exists() and kept.exists() and p.samefile(kept) for p in (real, *real.parents)):
             return f"is {name} under another name"

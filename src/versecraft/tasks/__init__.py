@@ -163,6 +163,19 @@ _SURGERY = re.compile(
     re.IGNORECASE,
 )
 _BEGIN = r"^|[.;:,(—–]|\b(?:and|then|or|to|instead|but|not|never)\b"
+_IN_PROSE = re.compile(r"[“\"]([^“”\"]*)[”\"]|(?<!\w)[‘']([^‘’']*)[’'](?!\w)")
+
+
+def false_quote(remarks: Iterable[str], *poems: str) -> str | None:
+    """The reason to refuse remarks that quote three words or more from no poem, or None."""
+    for remark in remarks:
+        for double, single in _IN_PROSE.findall(remark):
+            quote = double or single
+            if len(quote.split()) >= 3 and all(locate(quote, poem) is None for poem in poems):
+                return f"the words {quote!r} stand in quotation marks, but not in the poem"
+    return None
+
+
 _OPERATION = re.compile(
     rf"(?:{_BEGIN}|\b(?:can|could|must|should)\b)\s*(?:allow|anchor|attach|begin|break|bring|build|"
     r"change|choose|close|commit|concentrate|count|delay|describe|drop|end|exchange|expand|finish|"

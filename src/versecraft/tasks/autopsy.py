@@ -15,7 +15,7 @@ from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
 from ..records import PoemItem
-from . import PromptTask, Task, missing_quote, repeated
+from . import PromptTask, Task, false_quote, missing_quote, repeated
 
 _SMALL = frozenset(
     "the and that with from into over like your their there this have been were what when "
@@ -62,7 +62,10 @@ def _content(text: str) -> set[str]:
 
 def _check(item: PoemItem, result: Autopsy) -> str | None:
     places = [f.cliche for f in result.items]
-    if reason := missing_quote(places, item.poem.text) or repeated(p.quote for p in places):
+    poem = item.poem.text
+    if reason := missing_quote(places, poem) or repeated(p.quote for p in places):
+        return reason
+    if reason := false_quote((f.why_dead for f in result.items), poem):
         return reason
     for finding in result.items:
         old, new = _content(finding.cliche.quote), _content(finding.replacement)

@@ -13,7 +13,7 @@ from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
 from ..records import PairItem
-from . import PromptTask, Task, missing_quote
+from . import PromptTask, Task, false_quote, missing_quote
 
 _LETTER = re.compile(r"\b[Pp]oem [AB]\b")
 
@@ -78,6 +78,7 @@ def _check(item: PairItem, result: Comparison) -> str | None:
         missing_quote((p.a_quote for p in result.points), item.a.text)
         or missing_quote((p.b_quote for p in result.points), item.b.text)
         or missing_quote([result.loser_best], loser.text)
+        or false_quote(said, item.a.text, item.b.text)
     )
 
 

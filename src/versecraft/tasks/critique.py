@@ -10,7 +10,7 @@ from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
 from ..records import PoemItem
-from . import PromptTask, Task, missing_quote, repeated, vague
+from . import PromptTask, Task, false_quote, missing_quote, repeated, vague
 
 _SCORE = re.compile(
     r"(?<!lines )(?<!line )\b\d+(?:\.\d+)?\s*(?:/|out of)\s*(?:10|100)\b(?! lines?)", re.IGNORECASE
@@ -19,7 +19,9 @@ _SCORE = re.compile(
 
 def _check(item: PoemItem, result: Critique) -> str | None:
     places = [s.location for s in result.strengths] + [i.location for i in result.issues]
-    if reason := missing_quote(places, item.poem.text):
+    remarks = [s.effect for s in result.strengths] + [i.diagnosis for i in result.issues]
+    poem = item.poem.text
+    if reason := missing_quote(places, poem) or false_quote(remarks, poem):
         return reason
     if result.approved and not result.strengths:
         return "an approval needs at least one quoted strength"
