@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from versecraft.backends import Backend
-from versecraft.ledger import Plan
 from versecraft.planning import plan
 from versecraft.plugins import get_task
 from versecraft.records import Match, Poem, Quality
+from versecraft.runs import Plan
 
 _NOUNS = (
     "kettle ladder orchard ferry pocket engine lantern harbour needle cellar gravel saddle "

@@ -22,7 +22,7 @@ LAYERS = (
     },
     {"tasks", "trainers", "grouping"},
     {"hookspecs", "ledger"},
-    {"plugins", "tasks.*", "backends.*", "trainers.*"},
+    {"plugins", "runs", "tasks.*", "backends.*", "trainers.*"},
     {"workspace"},
     {
         "corpus", "matching", "planning", "generating", "balancing", "dataset", "xray",

@@ -16,10 +16,10 @@ from versecraft.backends import Price
 from versecraft.backends.scripted import Scripted
 from versecraft.errors import BadInput
 from versecraft.generating import generate
-from versecraft.ledger import read_run
 from versecraft.planning import items, plan
 from versecraft.plugins import get_task
 from versecraft.records import BriefItem, PairItem, PoemItem, RevisionItem, RowError
+from versecraft.runs import read_run
 
 
 def teacher(**options: int) -> Scripted:

@@ -15,12 +15,12 @@ from .dataset import build_dataset
 from .generating import generate
 from .hookspecs import hookimpl
 from .kinds import Kind, KindReport, classify
-from .ledger import Plan, Run, read_run
 from .matching import Matcher, Matches
 from .planning import items, plan
 from .plugins import get_backend, get_task, get_trainer, list_backends, list_tasks
 from .prompting import Prompt
 from .records import Corpus, Example, Item, Match, Poem, Row
+from .runs import Plan, Run, read_run
 from .tasks import PromptTask, Task
 from .training_data import Mixture, Split
 from .workspace import Workspace

@@ -14,8 +14,8 @@ import typer
 from .errors import VersecraftError
 
 if TYPE_CHECKING:
-    from .ledger import Plan
     from .phases import Project, Step
+    from .runs import Plan
 
 app = typer.Typer(
     name="versecraft",

@@ -14,10 +14,11 @@ from pydantic import ValidationError
 
 from .backends import Price, Reply, Request, deadline_of, price_of
 from .errors import BackendError, ErrorKind, LedgerError
-from .ledger import Job, Ledger, Plan, Run, is_open
+from .ledger import Ledger, is_open
 from .loops import in_own_loop
 from .progress import Meter, open_meter
 from .records import Row, RowError, Usage
+from .runs import Job, Plan, Run
 
 __all__ = ["generate"]
 

@@ -1,7 +1,5 @@
 """The ledger: an append-only JSONL of answers and failures.
 
-A `Plan` is what it lacks, a `Run` what it holds for the items of a task.
-
 A row is keyed by a digest of what was sent, so a changed prompt, schema, model or setting asks
 anew and everything else is found again.
 """
@@ -9,26 +7,18 @@ anew and everything else is found again.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 from pydantic import ValidationError
 
-from .backends import Backend, Request, price_of
 from .errors import LedgerError
-from .records import Dropped, Example, Item, Record, Row, Shown
-from .tasks import Task
+from .records import Dropped, Row
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-__all__ = ["Cost", "Job", "Ledger", "Plan", "Run", "Tokens", "is_open", "read_rows", "read_run"]
+__all__ = ["Ledger", "is_open", "latest", "read_rows", "warn_broken"]
 
 
 def read_rows(path: str | Path) -> tuple[list[Row], list[Dropped]]:
@@ -138,233 +128,6 @@ def latest(rows: Iterable[Row], keys: Iterable[str]) -> dict[str, Row]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One item of a plan: what will be sent, and the key under which its answer is kept."""
-
-    key: str
-    item: Item
-    turn: str
-
-
-class Tokens(Record):
-    """Estimated tokens, sent and received."""
-
-    input: int
-    output: int
-
-
-class Cost(Record):
-    """Estimated dollars, asked one by one and through the batch API at half price."""
-
-    live: float
-    batch: float
-
-
-@dataclass(frozen=True, repr=False)
-class Plan(Shown):
-    """What would be asked, what is answered already, and the bill. Making one is free.
-
-    Attributes:
-        jobs: One per item, in the order of the items; equal items are asked once.
-        found: The ledger's last row for each key of `jobs` that it has.
-        tokens: For what is left to ask; characters / 3.5 in, the task's usual answer out.
-        cost: Dollars for `tokens`.
-        seconds: For what is left to ask, at the backend's concurrency.
-    """
-
-    task: Task[Any, Any]
-    backend: Backend
-    ledger: Path
-    jobs: tuple[Job, ...]
-    found: Mapping[str, Row]
-    system: str
-    schema: Mapping[str, Any] | None
-    seed: int | None
-    tokens: Tokens
-    cost: Cost
-    seconds: float
-
-    @property
-    def items(self) -> int:
-        """How many items there are."""
-        return len(self.jobs)
-
-    @property
-    def cached(self) -> int:
-        """How many are answered already."""
-        return sum(row.output is not None for row in self.found.values())
-
-    @property
-    def refused(self) -> int:
-        """How many the model has declined; they are not asked again."""
-        return self.items - self.cached - self.to_ask
-
-    @property
-    def to_ask(self) -> int:
-        """How many are left to ask, those that failed before among them."""
-        return sum(is_open(self.found.get(job.key)) for job in self.jobs)
-
-    def request(self, job: Job) -> Request:
-        """What is sent for a job."""
-        return Request(
-            system=self.system,
-            turn=job.turn,
-            max_tokens=self.task.max_tokens,
-            schema=self.schema,
-            seed=self.seed,
-            meta={"task": self.task.name, "item_id": job.item.item_id},
-        )
-
-    def report(self) -> dict[str, Any]:
-        """The bill as plain values."""
-        return {
-            "task": self.task.name,
-            "backend": self.backend.id,
-            "items": self.items,
-            "cached": self.cached,
-            "refused": self.refused,
-            "to_ask": self.to_ask,
-            "tokens": self.tokens.model_dump(),
-            "cost": self.cost.model_dump(),
-            "seconds": round(self.seconds, 1),
-        }
-
-    def __rich__(self) -> RenderableType:
-        from rich.table import Table
-
-        table = Table(title=f"Plan: {self.task.name} with {self.backend.id}", title_justify="left")
-        table.add_column("what")
-        table.add_column("amount", justify="right")
-        failed = sum(is_open(row) for row in self.found.values())
-        table.add_row("items", f"{self.items:,}")
-        table.add_row("answered already", f"{self.cached:,}")
-        if self.refused:
-            table.add_row("refused before", f"{self.refused:,}")
-        before = f" ({failed} failed before)" if failed else ""
-        table.add_row("to ask", f"{self.to_ask:,}{before}")
-        table.add_row("tokens in, about", f"{self.tokens.input:,}")
-        table.add_row("tokens out, about", f"{self.tokens.output:,}")
-        if price_of(self.backend):
-            table.add_row("dollars, live", f"{self.cost.live:,.2f}")
-            table.add_row("dollars, batch", f"{self.cost.batch:,.2f}")
-        else:
-            table.add_row("dollars", "0.00")
-        table.add_row("minutes, about", f"{self.seconds / 60:,.1f}")
-        return table
-
-
-@dataclass(frozen=True, repr=False)
-class Run(Shown):
-    """The rows for a plan's items, with what this call answered, failed and spent.
-
-    answered + failed + refused + cached is the number of items.
-
-    Attributes:
-        rows: One per item, in the order of the plan.
-        cost: Dollars spent by this call.
-        stopped: Why the run ended before all items were asked; None when it did not.
-    """
-
-    task: Task[Any, Any]
-    items: tuple[Item, ...]
-    rows: tuple[Row, ...]
-    cached: int
-    cost: float = 0.0
-    stopped: str | None = None
-
-    @property
-    def refused(self) -> int:
-        """How many the model declined."""
-        return sum(r.error is not None and r.error.kind == "refusal" for r in self.rows)
-
-    @property
-    def failed(self) -> int:
-        """How many have no answer for any other reason."""
-        return sum(r.error is not None and r.error.kind != "refusal" for r in self.rows)
-
-    @property
-    def answered(self) -> int:
-        """How many this call answered."""
-        return len(self.rows) - self.cached - self.failed - self.refused
-
-    def answers(self) -> Iterator[tuple[Item, Any]]:
-        """Each item that has an answer, with the answer as the task's output model."""
-        for item, _, result in self._results():
-            yield item, result
-
-    def examples(self) -> Iterator[Example]:
-        """The training rows that the answers make, with model, ledger key and licence."""
-        for item, row, result in self._results():
-            licences = sorted({p.licence or "unknown" for p in item.poems})
-            facts = {
-                "model": row.model,
-                "key": row.key,
-                "licence": "; ".join(licences) or None,
-                "winner": None,
-            }
-            for example in self.task.examples(item, result):
-                yield example.model_copy(update={"meta": {**facts, **example.meta}})
-
-    def _results(self) -> Iterator[tuple[Item, Row, Any]]:
-        """The answers that pass the task's checks as they are today; a warning counts the rest."""
-        refused: list[str] = []
-        for item, row in zip(self.items, self.rows, strict=True):
-            if row.output is None:
-                continue
-            try:
-                result = self.task.read(item, _as_said(self.task, row.output))
-                why = self.task.accept(item, result)
-            except (ValidationError, KeyError) as error:
-                why = str(error).replace("\n", " ")
-            if why:
-                refused.append(f"item {row.item_id}, key {row.key}: {why}")
-            else:
-                yield item, row, result
-        if refused:
-            warnings.warn(
-                f"{len(refused)} answer(s) to {self.task.name} do not pass its checks and are left "
-                f"out; the first is {refused[0]}. Delete those lines of the ledger to ask again.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-
-    def errors(self) -> dict[str, int]:
-        """How many failed, by kind of error."""
-        return dict(Counter(r.error.kind for r in self.rows if r.error))
-
-    def report(self) -> dict[str, Any]:
-        """The counts as plain values."""
-        return {
-            "task": self.task.name,
-            "items": len(self.rows),
-            "answered": self.answered,
-            "failed": self.failed,
-            "refused": self.refused,
-            "cached": self.cached,
-            "errors": self.errors(),
-            "cost": round(self.cost, 6),
-            "stopped": self.stopped,
-        }
-
-    def __rich__(self) -> RenderableType:
-        from rich.table import Table
-
-        table = Table(title=f"Run: {self.task.name}", title_justify="left")
-        table.add_column("what")
-        table.add_column("amount", justify="right")
-        for name in ("failed", "refused", "answered", "cached"):
-            table.add_row(name, f"{getattr(self, name):,}")
-        for kind, count in sorted(self.errors().items()):
-            error = next(r.error for r in self.rows if r.error and r.error.kind == kind)
-            example = error.message.partition("\n")[0][:70]
-            table.add_row(f"  {kind}, such as: {example}", f"{count:,}")
-        table.add_row("dollars", f"{self.cost:,.2f}")
-        if self.stopped:
-            table.caption = f"Stopped: {self.stopped}"
-        return table
-
-
 def is_open(row: Row | None, retry_failed: bool = True) -> bool:
     """Whether a job is to be asked, given the ledger's last row for it.
 
@@ -373,45 +136,6 @@ def is_open(row: Row | None, retry_failed: bool = True) -> bool:
     if row is None:
         return True
     return row.error is not None and row.error.kind != "refusal" and retry_failed
-
-
-def read_run(task: Task[Any, Any], items: Iterable[Item], path: str | Path) -> Run:
-    """The answers that a ledger holds for the given items, whichever backend gave them.
-
-    A row counts when its task and item are asked for and its turn is the one that the prompt
-    renders today. A warning counts the answers that are left out: to other items, such as the
-    pairs of an earlier matching, or to another turn, from before a prompt was changed.
-    """
-    rows, broken = read_rows(path)
-    if broken:
-        warn_broken(broken)
-    answers = {(r.item_id, r.turn): r for r in rows if r.task == task.name and r.output is not None}
-    pairs = []
-    known: set[str] = set()
-    for item in items:
-        known.add(item.item_id)
-        row = answers.pop((item.item_id, task.prompt.render_turn(item.variables())), None)
-        if row:
-            pairs.append((item, row))
-    if answers:
-        old = sum(item_id in known for item_id, _ in answers)
-        warnings.warn(
-            f"{path}: {len(answers)} answer(s) to {task.name} are not used: {old} to another turn, "
-            f"{len(answers) - old} to other items than today's. They stay in the ledger.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    return Run(
-        task=task,
-        items=tuple(item for item, _ in pairs),
-        rows=tuple(row for _, row in pairs),
-        cached=len(pairs),
-    )
-
-
-def _as_said(task: Task[Any, Any], output: dict[str, Any]) -> str:
-    """An output as the model gave it: what code computes is computed anew when it is read."""
-    return str(output["text"]) if task.output.bare else json.dumps(output)
 
 
 def warn_broken(broken: list[Dropped]) -> None:

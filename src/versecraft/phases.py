@@ -12,11 +12,12 @@ from typing import Any
 from .backends import Backend, price_of
 from .corpus import read_corpus
 from .errors import BadInput, UnknownName
-from .ledger import Cost, Plan, Run, read_rows, read_run
+from .ledger import read_rows
 from .matching import Matcher, Matches
 from .planning import CHARS_PER_TOKEN, items, plan
 from .plugins import get_task, list_tasks
 from .records import Corpus, Example, Item, Poem, RevisionItem, Usage, digest
+from .runs import Cost, Plan, Run, read_run
 from .workspace import Workspace
 
 __all__ = ["PHASES", "Project", "Step", "steps"]

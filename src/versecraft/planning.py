@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from .answers import Answer
 from .backends import Backend, deadline_of, price_of
 from .errors import BadInput
-from .ledger import Cost, Job, Plan, Run, Tokens, is_open, latest, read_rows, warn_broken
+from .ledger import is_open, latest, read_rows, warn_broken
 from .records import Item, Match, PairItem, Row, Usage, digest
+from .runs import Cost, Job, Plan, Run, Tokens
 from .tasks import Task
 
 __all__ = ["items", "plan"]

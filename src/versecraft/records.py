@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
@@ -43,9 +44,9 @@ class Record(BaseModel):
 class Shown:
     """A record that shows as a table (`__rich__`), and in one line by its `report()`."""
 
+    @abstractmethod
     def report(self) -> dict[str, Any]:
         """The facts as plain values."""
-        raise NotImplementedError(f"{type(self).__name__} must define report")
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{name}={value!r}" for name, value in self.report().items())
@@ -53,8 +54,8 @@ class Shown:
 
     __str__ = __repr__
 
-    def __rich__(self) -> RenderableType:
-        raise NotImplementedError(f"{type(self).__name__} must define __rich__")
+    @abstractmethod
+    def __rich__(self) -> RenderableType: ...
 
     def _repr_html_(self) -> str:
         from rich.console import Console
