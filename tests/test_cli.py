@@ -218,10 +218,12 @@ def test_a_step_that_waits_for_another_is_billed_before_it_is_asked(
     poems(tmp_path, good=8, bad=8)
     versecraft("match", "--strategy", "random")
     said = versecraft("plan", "seed")
-    assert "up to 100 more" in said.out
+    assert "up to 16 more" in said.out  # no more than there are critiques to come
+    assert "up to 3 more" in versecraft("plan", "seed", "--limit", "3").out
     said = versecraft("generate", "seed", "--budget", "5")
     assert said.code == 0
     assert "Plan: revision_brief" in said.out[said.out.index("Run: comparison") :]
+    assert "more" not in versecraft("plan", "seed").out
 
 
 def test_a_limit_and_another_backend_can_be_asked_for(

@@ -5,11 +5,11 @@ import json
 import re
 from collections import Counter
 from importlib import resources
-from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from corpora import CORPORA, needs_corpora
 from versecraft.answers import FAILURE_TYPES, FormName, plain
 from versecraft.prompting import Prompt
 from versecraft.records import (
@@ -30,7 +30,6 @@ from versecraft.tasks.poem import poem
 from versecraft.tasks.revision_brief import revision_brief
 
 TASKS = {t.name: t for t in (critique, comparison, autopsy, brief, revision_brief, lesson, poem)}
-SHARED = Path(__file__).parents[2] / "shared" / "corpora" / "good.jsonl.gz"
 BRIEF_CHARS = 1100  # about 300 tokens of any tokenizer in use
 
 every_task = pytest.mark.parametrize("name", TASKS)
@@ -221,11 +220,11 @@ def test_no_exemplar_answers_a_request_or_question_that_ships():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SHARED.exists(), reason=f"no corpus of good poems at {SHARED}")
+@needs_corpora
 def test_good_poems_hardly_use_a_phrase_of_the_cliche_list():
     phrases = {tuple(re.findall(r"[a-z']+", phrase)) for phrase in entries("cliches.txt")}
     lengths = {len(phrase) for phrase in phrases}
-    with gzip.open(SHARED, "rt", encoding="utf-8") as file:
+    with gzip.open(CORPORA / "good.jsonl.gz", "rt", encoding="utf-8") as file:
         texts = [json.loads(row)["text"] for row in file][::4]
     hits = Counter(p for text in texts for n in lengths for p in grams(text, n) & phrases)
     assert max(hits.values()) < 0.001 * len(texts), hits.most_common(20)

@@ -236,15 +236,15 @@ def plan(
     if as_json:
         _print([p.report() for _, p in plans], True)
         return
-    _show_bill(project, plans)
+    _show_bill(project, plans, limit)
 
 
-def _show_bill(project: Project, plans: Sequence[tuple[Step, Plan]]) -> float:
+def _show_bill(project: Project, plans: Sequence[tuple[Step, Plan]], limit: int | None) -> float:
     """Prints the bill of a phase and returns its dollars, those of what is still to come too."""
     live = batch = 0.0
     for step, plan in plans:
         _print(plan)
-        count, cost = project.forecast(step, plan)
+        count, cost = project.forecast(step, plan, limit)
         if count:
             _print(
                 f"{step.task} is made from answers to {step.after}: up to {count:,} more, "
@@ -288,9 +288,11 @@ def generate(
     # All are planned before the first is asked: what is missing shows while nothing is spent.
     todo = [(step, project.plan(step, backend, limit=limit, **options)) for step in steps(name)]
     if as_json:
-        cost = sum(bill.cost.live + project.forecast(step, bill)[1].live for step, bill in todo)
+        cost = sum(
+            bill.cost.live + project.forecast(step, bill, limit)[1].live for step, bill in todo
+        )
     else:
-        cost = _show_bill(project, todo)
+        cost = _show_bill(project, todo, limit)
     _confirm(cost, project.workspace.settings.confirm_over, yes or budget is not None)
     runs = []
     for step, bill in todo:

@@ -60,8 +60,9 @@ class Project:
             self._corpus = read_corpus(self.workspace.raw)
         return self._corpus
 
-    def match(self, *, strategy: str | None = None, k: int | None = None, seed: int | None = None
-    ) -> Matches:  # fmt: skip
+    def match(
+        self, *, strategy: str | None = None, k: int | None = None, seed: int | None = None
+    ) -> Matches:
         """Pairs the bad poems with good ones and writes the pairs down."""
         wanted = self.workspace.settings.matching
         matcher = Matcher(
@@ -118,12 +119,17 @@ class Project:
             system=place.settings.roles.local_system if trained else "guide",
         )
 
-    def forecast(self, step: Step, plan: Plan) -> tuple[int, Cost]:
-        """Items still to come for a step whose source is not answered yet, and their cost at most.
+    def forecast(self, step: Step, plan: Plan, limit: int | None = None) -> tuple[int, Cost]:
+        """Items that a step may still get from what is not answered yet, and their cost at most.
 
-        A critique or brief in the turn is taken as some 2,500 characters beside the poem.
+        A turn is taken as some 4,000 characters: a poem with its critique, or a brief.
         """
-        count = max(0, step.most(self) - plan.items) if step.after else 0
+        count = 0
+        if step.after:
+            source = _step(step.after)
+            unanswered = len(self.items(source)) - len(self.run(source).rows)
+            most = step.most(self) if limit is None else min(limit, step.most(self))
+            count = max(0, min(most - plan.items, unanswered))
         price = price_of(plan.backend)
         if not price:
             return count, Cost(live=0.0, batch=0.0)
@@ -173,7 +179,9 @@ class Project:
         found = []
         for step in steps():
             rows, broken = read_rows(self.workspace.ledger(step.phase, step.task))
-            last = {row.item_id: row for row in rows}.values()
+            # An answer counts though a failure was written after it.
+            by_worth = sorted(rows, key=lambda row: row.output is not None)
+            last = {row.item_id: row for row in by_worth}.values()
             found.append(
                 {
                     "phase": step.phase,
