@@ -85,6 +85,7 @@ class BackendError(VersecraftError):
         retry_after: Seconds the server asked to wait, if it did.
         overloaded: The server asks every caller to slow down (429, 503, 529).
         fatal: No further request can succeed (wrong key, spend cap): the run stops.
+        lost: The request went out and no answer came back, so it may have been paid for.
         usage: Tokens that were paid for although there is no answer.
         model: The model that the server named, if it did.
         request_id: The server's id of the request, if it gave one.
@@ -100,6 +101,7 @@ class BackendError(VersecraftError):
         retry_after: float | None = None,
         overloaded: bool = False,
         fatal: bool = False,
+        lost: bool = False,
         usage: Usage | None = None,
         model: str | None = None,
         request_id: str | None = None,
@@ -111,6 +113,7 @@ class BackendError(VersecraftError):
         self.retry_after = retry_after
         self.overloaded = overloaded
         self.fatal = fatal
+        self.lost = lost
         self.usage = usage
         self.model = model
         self.request_id = request_id

@@ -259,8 +259,12 @@ class Usage(Record):
 
     `input` excludes what was written to or read from a prompt cache; `thinking` is part of
     `output`.
+
+    Attributes:
+        requests: How many requests these tokens were charged for.
     """
 
+    requests: int = 0
     input: int = 0
     output: int = 0
     thinking: int = 0
@@ -270,6 +274,44 @@ class Usage(Record):
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(**{f: getattr(self, f) + getattr(other, f) for f in Usage.model_fields})
+
+    @property
+    def sent(self) -> int:
+        """All tokens of the prompts, whether they were read, cached or found in a cache."""
+        return self.input + self.cache_write_5m + self.cache_write_1h + self.cache_read
+
+
+class Price(Record):
+    """Dollars per million tokens, by class; `batch` is the factor of the batch API.
+
+    Tokens of a prompt cache cost what other input does where no price of their own is given.
+    """
+
+    input: float
+    output: float
+    cache_write_5m: float | None = None
+    cache_write_1h: float | None = None
+    cache_read: float | None = None
+    batch: float = 0.5
+
+    def cost(self, usage: Usage) -> float:
+        """Dollars for the given tokens."""
+        dollars = usage.input * self.input + usage.output * self.output
+        for name in ("cache_write_5m", "cache_write_1h", "cache_read"):
+            price = getattr(self, name)
+            dollars += getattr(usage, name) * (self.input if price is None else price)
+        return dollars / 1e6
+
+    def batched(self) -> Price:
+        """The prices of the batch API."""
+        live = self.model_dump(exclude={"batch"}, exclude_none=True)
+        return Price(**{name: dollars * self.batch for name, dollars in live.items()}, batch=1.0)
+
+    def saved(self, usage: Usage) -> float:
+        """Dollars that a prompt cache saved: what its tokens would have cost as other input."""
+        uncached = Usage(input=usage.sent, output=usage.output)
+        return self.cost(uncached) - self.cost(usage)
+
 
 
 class RowError(Record):
@@ -287,9 +329,15 @@ class Row(Record):
         key: Digest of what was sent: backend, system, turn, schema, limits, seed.
         turn: The user message of the first attempt; later attempts only add to it.
         output: The answer as the task's output model dumps it.
+        prompt: Digest of the prompt: guide or persona, turn template, schema.
         model: The model that really answered.
+        request_id: The provider's id of the last request, or of the batch it was in.
         usage: Tokens summed over all attempts.
+        price: Dollars per million tokens that were charged.
         cost: Dollars for that usage.
+        attempts: How often it was sent.
+        lost: Attempts whose answer never came, though they may have been paid for: they were
+            past their deadline, or the connection broke after the request was sent.
         started: Seconds since the epoch, as is `finished`.
     """
 
@@ -300,13 +348,16 @@ class Row(Record):
     turn: str
     output: dict[str, Any] | None = None
     error: RowError | None = None
+    prompt: str | None = None
     backend: str
     model: str | None = None
     request_id: str | None = None
     stop_reason: str | None = None
     usage: Usage = Usage()
+    price: Price | None = None
     cost: float = 0.0
     attempts: int = 1
+    lost: int = 0
     started: float
     finished: float
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from ..records import Record, Usage
+from ..errors import BackendError
+from ..records import Price, Usage
 
-__all__ = ["Backend", "Price", "Reply", "Request", "deadline_of", "price_of"]
+__all__ = [
+    "Backend", "BatchBackend", "BatchState", "Price", "Reply", "Request", "deadline_of", "price_of",
+]  # fmt: skip
 
 _NOTHING = Usage()
 
@@ -54,6 +57,8 @@ class Reply:
     Attributes:
         text: What the model said, without thinking.
         model: The model that really answered.
+        room: How many more requests like this one the server's rate limits leave room for right
+            now; None where it does not say.
     """
 
     text: str
@@ -61,37 +66,22 @@ class Reply:
     usage: Usage = _NOTHING
     request_id: str | None = None
     stop_reason: str | None = None
-
-
-class Price(Record):
-    """Dollars per million tokens, by class; `batch` is the factor of the batch API.
-
-    Tokens of a prompt cache cost what other input does where no price of their own is given.
-    """
-
-    input: float
-    output: float
-    cache_write_5m: float | None = None
-    cache_write_1h: float | None = None
-    cache_read: float | None = None
-    batch: float = 0.5
-
-    def cost(self, usage: Usage) -> float:
-        """Dollars for the given tokens at live prices."""
-        dollars = usage.input * self.input + usage.output * self.output
-        for name in ("cache_write_5m", "cache_write_1h", "cache_read"):
-            price = getattr(self, name)
-            dollars += getattr(usage, name) * (self.input if price is None else price)
-        return dollars / 1e6
+    room: int | None = None
 
 
 @runtime_checkable
 class Backend(Protocol):
     """Something that completes requests.
 
-    A backend may also have `timeout` (seconds that one attempt may take as a whole; 600 if not),
-    `price` (a `Price`; tokens cost nothing if not), and `async def aclose(self)`, called in the
-    same event loop when a run ends; connections are made lazily, inside `complete`.
+    A backend may also have
+
+    * `timeout`: seconds that one attempt may take as a whole (600 if not),
+    * `price`: a `Price` (tokens cost nothing if not),
+    * `cache_from`: tokens from which on it caches a system prompt (it never does if not); the
+      first request is then sent ahead of the others, which find the cache warm,
+    * `async def count(self, request) -> int`: the tokens of a request, counted at no cost,
+    * `async def aclose(self)`: called in the same event loop when a run ends; connections are
+      made lazily, inside `complete`.
 
     Attributes:
         id: Model and sampling settings; part of every request's digest.
@@ -110,12 +100,95 @@ class Backend(Protocol):
         ...
 
 
-def price_of(backend: Backend) -> Price | None:
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """What a provider says of a batch.
+
+    Attributes:
+        batch: The provider's id.
+        requests: How many there are in it.
+        created: Seconds since the epoch, by the provider's clock.
+        ended: Whether the results can be collected.
+        status: The provider's word, such as "in_progress" or "canceling".
+    """
+
+    batch: str
+    requests: int
+    created: float
+    ended: bool
+    status: str
+
+
+@runtime_checkable
+class BatchBackend(Protocol):
+    """A backend that also takes requests by the batch and answers hours later, for less.
+
+    What it charges is its `price` times the price's `batch`. Where an instance satisfies this
+    protocol, `generate` uses it and never calls `complete`.
+
+    Attributes:
+        max_requests: So many requests may be in one batch,
+        max_bytes: and so many bytes.
+    """
+
+    id: str
+    max_requests: int
+    max_bytes: int
+
+    def size(self, request: Request) -> int:
+        """Bytes of a request as it is sent in a batch."""
+        ...
+
+    async def submit(self, requests: Mapping[str, Request]) -> str:
+        """Hands in a batch and returns the provider's id for it.
+
+        Args:
+            requests: By custom id: at most 64 characters of `[A-Za-z0-9_-]`.
+
+        Raises:
+            BackendError: It was not taken; or, with `lost` set, nobody knows whether it was.
+        """
+        ...
+
+    async def state(self, batch: str) -> BatchState:
+        """How a batch stands.
+
+        Raises:
+            BackendError: The provider cannot be reached, or does not know the batch.
+        """
+        ...
+
+    def recent(self, since: float) -> AsyncIterator[BatchState]:
+        """The batches made since then (seconds since the epoch), newest first."""
+        ...
+
+    def collect(self, batch: str) -> AsyncIterator[tuple[str, Reply | BackendError]]:
+        """The results of a batch that has ended, by custom id, in any order.
+
+        May be called again at any time; each call gives all of them. An error has kind "timeout"
+        where the batch expired before the provider came to a request, "cancelled" where it was
+        cancelled before.
+
+        Raises:
+            BackendError: They cannot be had (now: retryable).
+        """
+        ...
+
+    async def cancel(self, batch: str) -> None:
+        """Asks the provider to drop what it has not begun; the batch then ends.
+
+        Raises:
+            BackendError: The provider cannot be reached.
+        """
+        ...
+
+
+def price_of(backend: Backend | BatchBackend) -> Price | None:
     """What a backend's tokens cost; None when they cost nothing."""
     price: Price | None = getattr(backend, "price", None)
-    return price
+    return price.batched() if price and isinstance(backend, BatchBackend) else price
 
 
-def deadline_of(backend: Backend) -> float:
+def deadline_of(backend: Backend | BatchBackend) -> float:
     """Seconds that one attempt of a backend may take as a whole."""
     return float(getattr(backend, "timeout", 600.0))
