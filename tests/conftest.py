@@ -20,15 +20,27 @@ class ModelServer:
         self.url = f"http://127.0.0.1:{port}"
 
     def faults(self, **faults: float) -> None:
-        """Sets the faults, and forgets what was asked so far."""
-        request = urllib.request.Request(f"{self.url}/faults", json.dumps(faults).encode())
-        with urllib.request.urlopen(request):
-            pass
+        """Sets the faults, and forgets what was asked so far, batches and cache included."""
+        self._set("faults", faults)
+
+    def change(self, **faults: float) -> None:
+        """Sets the faults, and forgets nothing."""
+        self._set("faults?keep=1", faults)
 
     def stats(self) -> dict[str, Any]:
         """What the server was asked and answered since `faults`."""
         with urllib.request.urlopen(f"{self.url}/stats") as response:
             return dict(json.load(response))
+
+    def paid(self) -> dict[str, dict[str, int]]:
+        """How often each was paid since `faults`: turn digests under "live", ids under "batch"."""
+        with urllib.request.urlopen(f"{self.url}/paid") as response:
+            return dict(json.load(response))
+
+    def _set(self, path: str, faults: dict[str, float]) -> None:
+        request = urllib.request.Request(f"{self.url}/{path}", json.dumps(faults).encode())
+        with urllib.request.urlopen(request):
+            pass
 
 
 @pytest.fixture(scope="session")
