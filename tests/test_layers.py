@@ -23,7 +23,8 @@ LAYERS = (
     {"tasks", "trainers", "grouping"},
     {"hookspecs", "ledger"},
     {"plugins", "runs", "tasks.*", "backends.*", "trainers.*"},
-    {"workspace"},
+    {"workspace", "attempts", "batches"},
+    {"batching"},
     {
         "corpus", "matching", "planning", "generating", "balancing", "dataset", "xray",
         "exporting", "workshop", "evaluating",

@@ -241,20 +241,27 @@ def plan(
 
 def _show_bill(project: Project, plans: Sequence[tuple[Step, Plan]], limit: int | None) -> float:
     """Prints the bill of a phase and returns its dollars, those of what is still to come too."""
-    live = batch = 0.0
+    from .runs import Cost
+
+    ways = Cost()
+    dollars = 0.0
     for step, plan in plans:
         _print(plan)
         count, cost = project.forecast(step, plan, limit)
         if count:
             _print(
                 f"{step.task} is made from answers to {step.after}: up to {count:,} more, "
-                f"about ${cost.live:,.2f} live, ${cost.batch:,.2f} batch."
+                f"about ${plan.of(cost):,.2f}."
             )
-        live += plan.cost.live + cost.live
-        batch += plan.cost.batch + cost.batch
+        ways += plan.cost + cost
+        dollars += plan.dollars + plan.of(cost)
     if len(plans) > 1:
-        _print(f"Together about ${live:,.2f} live, ${batch:,.2f} batch.")
-    return live
+        _print(f"Together about ${dollars:,.2f}, this way.")
+        _print(
+            f"Live ${ways.live:,.2f}, with the guides cached ${ways.live_cached:,.2f}; by the "
+            f"batch ${ways.batch:,.2f}, with the guides cached ${ways.batch_cached:,.2f}."
+        )
+    return dollars
 
 
 @app.command()
@@ -289,7 +296,7 @@ def generate(
     todo = [(step, project.plan(step, backend, limit=limit, **options)) for step in steps(name)]
     if as_json:
         cost = sum(
-            bill.cost.live + project.forecast(step, bill, limit)[1].live for step, bill in todo
+            bill.dollars + bill.of(project.forecast(step, bill, limit)[1]) for step, bill in todo
         )
     else:
         cost = _show_bill(project, todo, limit)
@@ -303,7 +310,7 @@ def generate(
         try:
             run = ask(bill, budget=budget)
         except KeyboardInterrupt:
-            _say("Stopped. What was answered is kept; run it again to go on.")
+            _say("Stopped. What was answered is kept; run it again to go on or to collect.")
             raise typer.Exit(INTERRUPTED) from None
         budget = None if budget is None else max(0.0, budget - run.cost)
         file = project.leave(step)
@@ -320,6 +327,32 @@ def generate(
         raise typer.Exit(1)
     if any(run.failed or run.refused for run in runs):
         raise typer.Exit(FAILED_ROWS)
+
+
+@app.command()
+def cancel(
+    name: Name,
+    backend: BackendOption = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Cancel the batches that are under way.
+
+    What the provider has answered by then is paid for. Collect it, and ask nothing anew, with
+    versecraft generate TASK --budget 0.
+
+    Example: versecraft cancel critique
+    """
+    from .batching import cancel as drop
+    from .phases import steps
+
+    project = _project(workspace)
+    batches = [b for step in steps(name) for b in drop(project.plan(step, backend))]
+    for batch in batches:
+        _print(f"Asked to cancel {batch}.")
+    if batches:
+        _print(f"Collect what was answered with: versecraft generate {name} --budget 0")
+    else:
+        _print("No batches are under way.")
 
 
 def _confirm(cost: float, threshold: float, agreed: bool) -> None:

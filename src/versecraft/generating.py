@@ -7,28 +7,27 @@ import random
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
-from pydantic import ValidationError
-
-from .backends import Price, Reply, Request, deadline_of, price_of
+from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, read_reply, row_of
+from .backends import Backend, BatchBackend, Reply, Request, deadline_of
+from .batching import BatchEngine
 from .errors import BackendError, ErrorKind, LedgerError
 from .ledger import Ledger, is_open
 from .loops import in_own_loop
 from .progress import Meter, open_meter
-from .records import Row, RowError, Usage
-from .runs import Job, Plan, Run
+from .records import Row, Usage
+from .runs import Job, Plan, Run, Spent
 
 __all__ = ["generate"]
 
-_REASKS = 2  # an answer that breaks the schema or that the task refuses is asked again so often
-_TRIES = 6  # a request that the server or the network fails is sent so often
-_TIMEOUTS = 2  # a request past its deadline, which may have been paid for, so often
+_TIMEOUTS = 2  # a request past its deadline, which may have been paid for, is sent so often
 _LONGEST_WAIT = 120.0  # seconds; a server that asks for more is a failure to be retried later
 _WINDOW = 50  # the error rate is taken over so many finished requests,
 _MAX_ERROR_RATE = 0.5  # and stops the run above this share
 _SAME_ERROR = 5  # a run stops after so many equal errors that no retry can cure, in a row
+_START = 32  # requests in flight before the server has answered any
+_GROWTH = 0.25  # of a request more in flight for each answer, once the server has refused some
+_WARM_UP = 60.0  # seconds that all others wait at most for the first answer, which fills a cache
 
 
 def generate(
@@ -44,10 +43,13 @@ def generate(
     or a failure: only what has no answer is asked. Ctrl-C stops asking, waits for the answers
     that are under way (they are paid for) and raises `KeyboardInterrupt`; a second one drops them.
 
+    Batches are handed in, waited for and collected. Ctrl-C or the end of the process leaves them
+    at work; the next call finds and collects them, be it the next day.
+
     Args:
         plan: From `plan`; the ledger is read again, so a plan may be used more than once.
         budget: Dollars that this call may spend. A request is sent only when what is spent, what
-            is in flight at its most, and this request at its most stay within it.
+            is under way at its most, and this request at its most stay within it.
         retry_failed: Whether items that failed before are asked again.
         progress: Whether to show a bar (lines where there is no terminal) on stderr.
 
@@ -57,8 +59,13 @@ def generate(
     with Ledger(plan.ledger) as ledger:
         found = ledger.latest(job.key for job in plan.jobs)
         todo = [job for job in plan.jobs if is_open(found.get(job.key), retry_failed)]
+        purse = Purse(plan.price, budget)
         with open_meter(plan.task.name, len(todo), shown=progress) as meter:
-            engine = _Engine(plan, ledger, budget, meter)
+            engine: _Engine | BatchEngine
+            if isinstance(plan.backend, BatchBackend):
+                engine = BatchEngine(plan, plan.backend, ledger, purse, meter)
+            else:
+                engine = _Engine(plan, plan.backend, ledger, purse, meter)
             if todo:
                 in_own_loop(lambda: engine.run(todo), engine.stop)
     if engine.interrupted:
@@ -72,25 +79,31 @@ def generate(
         items=tuple(job.item for job in plan.jobs),
         rows=rows,
         cached=cached,
-        cost=engine.spent,
+        cost=Spent(purse.spent, purse.usage, plan.price),
+        estimate=plan.dollars,
         stopped=engine.stopped,
     )
 
 
 class _Engine:
-    """One run: its workers, the gate they share, what is spent, and why it stopped."""
+    """One run: its workers, the gate they share, what is spent, and why it stopped.
 
-    def __init__(self, plan: Plan, ledger: Ledger, budget: float | None, meter: Meter) -> None:
+    The gate lets through as many requests as the window is wide. The window begins modest, grows
+    with each answer up to the backend's concurrency, shrinks with each request that the server
+    refuses because it is overloaded, and to what the rate limits leave room for where the server
+    tells. While the server asks to wait, the gate is shut for all.
+    """
+
+    def __init__(
+        self, plan: Plan, backend: Backend, ledger: Ledger, purse: Purse, meter: Meter
+    ) -> None:
         self.plan = plan
-        self.price = price_of(plan.backend)
-        self.deadline = deadline_of(plan.backend)
+        self.backend = backend
+        self.deadline = deadline_of(backend)
         self.ledger = ledger
-        self.budget = budget if self.price else None
+        self.purse = purse
         self.meter = meter
         self.done: dict[str, Row] = {}
-        self.spent = 0.0
-        self.reserved = 0.0  # the most that requests in flight, or lost in flight, can cost
-        self.in_flight = 0
         self.stopped: str | None = None
         self.stop_kind: ErrorKind = "cancelled"
         self.interrupted = 0
@@ -98,18 +111,24 @@ class _Engine:
         self.recent: deque[bool] = deque(maxlen=_WINDOW)
         self.same: tuple[str, int] = ("", 0)
         self.workers: list[asyncio.Task[None]] = []
+        self.warming = plan.caches
+        self.window = 1.0 if self.warming else self._first_window()
+        self.in_flight = 0
+        self.refused = False
         self.shut_until = 0.0
         self.halted = asyncio.Event()
-        self.settled = asyncio.Condition()
+        self.waiting: deque[asyncio.Future[None]] = deque()
 
     async def run(self, todo: list[Job]) -> None:
         jobs = iter(todo)
-        size = max(1, min(self.plan.backend.concurrency, len(todo)))
+        size = max(1, min(self.backend.concurrency, len(todo)))
+        if self.warming:
+            asyncio.get_running_loop().call_later(_WARM_UP, self._end_warm_up)
         self.workers = [asyncio.create_task(self._work(jobs)) for _ in range(size)]
         try:
             await asyncio.gather(*self.workers)
         finally:
-            close = getattr(self.plan.backend, "aclose", None)
+            close = getattr(self.backend, "aclose", None)
             if close:
                 await close()
         if self.fault:
@@ -127,15 +146,16 @@ class _Engine:
 
     def unasked(self, job: Job) -> Row:
         """The row of an item that this run did not come to; it is not written down."""
-        now = time.time()
-        return self._row(
-            job, _Attempts(started=now), error=(self.stop_kind, self.stopped or "not asked", True)
-        )
+        return row_of(self.plan, job, Attempts(), self._why())
 
     def _halt(self, reason: str, kind: ErrorKind = "cancelled") -> None:
         if self.stopped is None:
             self.stopped, self.stop_kind = reason, kind
             self.halted.set()
+            self._wake(len(self.waiting))
+
+    def _why(self) -> tuple[ErrorKind, str, bool]:
+        return self.stop_kind, self.stopped or "not asked", True
 
     async def _work(self, jobs: Iterator[Job]) -> None:
         for job in jobs:
@@ -151,94 +171,80 @@ class _Engine:
                 self._halt(str(error))
             self.done[job.key] = row
             self._judge(row)
-            self.meter.step(failed=row.error is not None, dollars=self.spent)
+            self.meter.step(failed=row.error is not None, dollars=self.purse.spent)
 
     async def _ask(self, job: Job) -> Row | None:
         """A row for the job, or None when the run stopped before anything was sent for it."""
-        request = self.plan.request(job)
-        seen = _Attempts(started=time.time())
-        reasks = 0
+        seen = Attempts()
         try:
             while True:
-                await self._pass_gate()
-                if not await self._afford(request):
-                    return self._row(job, seen, error=self._why()) if seen.count else None
+                request = seen.request(self.plan, job)
+                most = self.purse.most(request)
+                if not await self._enter(most):
+                    return row_of(self.plan, job, seen, self._why()) if seen.count else None
                 lost = False
                 try:
                     reply = await self._send(request, seen)
                 except BackendError as error:
-                    lost = error.kind == "timeout"
+                    lost = error.lost
                     if await self._again(error, seen):
                         continue
-                    return self._row(job, seen, error=(error.kind, str(error), error.retryable))
+                    why = (error.kind, str(error), error.retryable)
+                    return row_of(self.plan, job, seen, why)
                 finally:
-                    await self._settle(request, lost)
-                kind, reason, output = self._read(job, reply)
-                if kind is None:
-                    return self._row(job, seen, output=output)
-                if reasks == _REASKS or self.stopped:
+                    self._leave(most, lost)
+                reading = read_reply(self.plan, job, reply)
+                if reading.output is not None:
+                    return row_of(self.plan, job, seen, reading.output)
+                if len(seen.followups) == REASKS or self.stopped:
                     # The answer was paid for: it is kept with the reason.
-                    said = f"{reason}\nThe answer was: {reply.text}"
-                    return self._row(job, seen, error=(kind, said, True))
-                reasks += 1
-                request = _asked_again(request, reply.text, reason)
+                    said = f"{reading.reason}\nThe answer was: {reply.text}"
+                    return row_of(self.plan, job, seen, (reading.kind, said, True))
+                ask_again(seen, reply, reading)
         except asyncio.CancelledError:
             if not seen.count:
                 return None
-            return self._row(job, seen, error=("cancelled", "dropped while under way", True))
+            return row_of(self.plan, job, seen, ("cancelled", "dropped while under way", True))
 
-    def _why(self) -> tuple[ErrorKind, str, bool]:
-        return self.stop_kind, self.stopped or "stopped", True
-
-    async def _send(self, request: Request, seen: _Attempts) -> Reply:
+    async def _send(self, request: Request, seen: Attempts) -> Reply:
         seen.count += 1
         try:
             async with asyncio.timeout(self.deadline) as clock:
-                reply = await self.plan.backend.complete(request)
+                outcome: Reply | BackendError = await self.backend.complete(request)
         except BackendError as error:
-            self._pay(seen, error.usage)
-            seen.note(error.model, error.request_id, error.stop_reason)
-            raise
+            outcome = error
         except TimeoutError as error:
-            if not clock.expired():
-                raise BackendError(f"TimeoutError: {error}", retryable=True) from error
-            raise BackendError(
-                f"no answer within {self.deadline:g} s; raise the backend's timeout if answers "
-                "take that long",
-                kind="timeout",
-                retryable=True,
-            ) from None
+            outcome = BackendError(f"TimeoutError: {error}", retryable=True)
+            if clock.expired():
+                outcome = BackendError(
+                    f"no answer within {self.deadline:g} s; raise the backend's timeout if answers "
+                    "take that long",
+                    kind="timeout",
+                    retryable=True,
+                    lost=True,
+                )
         except Exception as error:  # a plugin's backend; the row records it
-            raise BackendError(f"{type(error).__name__}: {error}") from error
-        if not (
-            isinstance(reply, Reply)
-            and isinstance(reply.text, str)
-            and isinstance(reply.model, str)
-            and isinstance(reply.usage, Usage)
-        ):
-            raise BackendError(f"the backend gave {str(reply)[:80]!r}, not a Reply; mend it")
-        self._pay(seen, reply.usage)
-        seen.note(reply.model, reply.request_id, reply.stop_reason)
-        return reply
+            outcome = BackendError(f"{type(error).__name__}: {error}")
+        if not (isinstance(outcome, BackendError) or _is_whole(outcome)):
+            outcome = BackendError(f"the backend gave {str(outcome)[:80]!r}, not a Reply; mend it")
+        seen.note(outcome, self.purse.pay(outcome.usage))
+        if outcome.usage and self.warming:
+            self._end_warm_up()
+        if isinstance(outcome, BackendError):
+            raise outcome
+        self._widen(outcome.room)
+        return outcome
 
-    def _pay(self, seen: _Attempts, usage: Usage | None) -> None:
-        if usage is None:
-            return
-        seen.usage = seen.usage + usage
-        if self.price:
-            cost = self.price.cost(usage)
-            seen.cost += cost
-            self.spent += cost
-
-    async def _again(self, error: BackendError, seen: _Attempts) -> bool:
+    async def _again(self, error: BackendError, seen: Attempts) -> bool:
         """Whether to send once more; waits as long as the server or the backoff asks for."""
         if error.fatal:
             self._halt(str(error))
+        if error.overloaded:
+            self.refused = True
+            self.window = max(1.0, self.window - 1)
         if not error.retryable or self.stopped or error.kind in ("refusal", "truncated"):
             return False
-        seen.failures += 1
-        seen.timeouts += error.kind == "timeout"
-        if seen.failures >= _TRIES or seen.timeouts >= _TIMEOUTS:
+        if seen.failures >= TRIES or seen.timeouts >= _TIMEOUTS:
             return False
         wait = error.retry_after if error.retry_after is not None else 0.5 * 2**seen.failures
         if wait > _LONGEST_WAIT:
@@ -249,11 +255,6 @@ class _Engine:
             await self._pause(wait * random.uniform(0.5, 1.0))
         return True
 
-    async def _pass_gate(self) -> None:
-        """Waits as the server asked anyone to, and a little more: not all return at once."""
-        while self.stopped is None and (wait := self.shut_until - time.monotonic()) > 0:
-            await self._pause(wait + random.uniform(0.0, min(1.0, 0.25 * wait)))
-
     async def _pause(self, seconds: float) -> None:
         """Sleeps, but no longer than until the run stops."""
         try:
@@ -262,75 +263,57 @@ class _Engine:
         except TimeoutError:
             pass
 
-    async def _afford(self, request: Request) -> bool:
-        """Reserves the most that a request can cost; waits while others hold the money."""
-        if self.budget is None or self.price is None:
-            return self.stopped is None
-        most = _most(self.price, request)
-        async with self.settled:
-            while self.stopped is None and self.spent + self.reserved + most > self.budget:
-                if not self.in_flight:
-                    self._halt(
-                        f"the budget of ${self.budget:,.2f} is used up (${self.spent:,.2f} spent, "
-                        f"the next request may cost ${most:,.2f}); call generate again with more",
-                        kind="budget",
-                    )
-                    self.settled.notify_all()
-                    break
-                await self.settled.wait()
-            if self.stopped is None:
+    async def _enter(self, most: float) -> bool:
+        """Waits until the gate is open, the window has room and the money is there."""
+        while self.stopped is None:
+            if (wait := self.shut_until - time.monotonic()) > 0:
+                # And a little more: not all return at once.
+                await self._pause(wait + random.uniform(0.0, min(1.0, 0.25 * wait)))
+                continue
+            affordable = self.purse.covers(most)
+            if affordable and self.in_flight < int(self.window):
                 self.in_flight += 1
-                self.reserved += most
-            return self.stopped is None
+                self.purse.reserved += most
+                return True
+            if not affordable and not self.in_flight:
+                self._halt(self.purse.empty(most), kind="budget")
+                break
+            place = asyncio.get_running_loop().create_future()
+            self.waiting.append(place)
+            await place
+        return False
 
-    async def _settle(self, request: Request, lost: bool) -> None:
-        """Frees what was reserved; but what a request past its deadline cost, nobody knows."""
-        if self.budget is None or self.price is None:
-            return
-        async with self.settled:
-            self.in_flight -= 1
-            if not lost:
-                self.reserved -= _most(self.price, request)
-            self.settled.notify_all()
+    def _leave(self, most: float, lost: bool) -> None:
+        """Frees the place; but what a request without an answer cost, nobody knows."""
+        self.in_flight -= 1
+        if not lost:
+            self.purse.reserved -= most
+        # The place that became free, and the one by which the window may have grown.
+        self._wake(2)
 
-    def _read(self, job: Job, reply: Reply) -> tuple[ErrorKind | None, str, dict[str, Any]]:
-        task = self.plan.task
-        try:
-            result = task.read(job.item, reply.text)
-            reason = task.accept(job.item, result)
-            output = result.model_dump(mode="json")
-        except ValidationError as error:
-            return "invalid", _in_words(error), {}
-        except Exception as error:  # a plugin's check; the row records it
-            return "rejected", f"the task's own check broke: {error!r}", {}
-        return ("rejected", reason, {}) if reason else (None, "", output)
+    def _wake(self, count: int) -> None:
+        while count and self.waiting:
+            place = self.waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                count -= 1
 
-    def _row(
-        self,
-        job: Job,
-        seen: _Attempts,
-        *,
-        output: dict[str, Any] | None = None,
-        error: tuple[ErrorKind, str, bool] | None = None,
-    ) -> Row:
-        return Row(
-            key=job.key,
-            task=self.plan.task.name,
-            item_id=job.item.item_id,
-            poem_ids=tuple(p.id for p in job.item.poems),
-            turn=job.turn,
-            output=output,
-            error=RowError(kind=error[0], message=error[1], retryable=error[2]) if error else None,
-            backend=self.plan.backend.id,
-            model=seen.model,
-            request_id=seen.request_id,
-            stop_reason=seen.stop_reason,
-            usage=seen.usage,
-            cost=seen.cost,
-            attempts=max(1, seen.count),
-            started=seen.started,
-            finished=time.time(),
-        )
+    def _end_warm_up(self) -> None:
+        """Lets the others in, which find the guide in the provider's cache."""
+        if self.warming:
+            self.warming = False
+            self.window = self._first_window()
+            self._wake(int(self.window))
+
+    def _first_window(self) -> float:
+        return float(min(_START, self.backend.concurrency))
+
+    def _widen(self, room: int | None) -> None:
+        """One more in flight for an answer; fewer where the rate limits leave no room."""
+        self.window += _GROWTH if self.refused else 1.0
+        if room is not None:
+            self.window = min(self.window, self.in_flight - 1 + room)
+        self.window = max(1.0, min(self.window, self.backend.concurrency))
 
     def _judge(self, row: Row) -> None:
         """Stops a run that cannot come to anything."""
@@ -352,42 +335,10 @@ class _Engine:
             )
 
 
-class _Attempts:
-    """What was sent and paid for one job so far."""
-
-    __slots__ = (
-        "cost", "count", "failures", "model", "request_id", "started", "stop_reason", "timeouts",
-        "usage",
-    )  # fmt: skip
-
-    def __init__(self, started: float) -> None:
-        self.started = started
-        self.count = self.failures = self.timeouts = 0
-        self.usage = Usage()
-        self.cost = 0.0
-        self.model: str | None = None
-        self.request_id: str | None = None
-        self.stop_reason: str | None = None
-
-    def note(self, model: str | None, request_id: str | None, stop_reason: str | None) -> None:
-        self.model = model or self.model
-        self.request_id = request_id or self.request_id
-        self.stop_reason = stop_reason or self.stop_reason
-
-
-def _most(price: Price, request: Request) -> float:
-    """Dollars that one attempt can cost at most: a token per two bytes in, `max_tokens` out."""
-    sent = len(request.system.encode()) + len(str(request.schema or ""))
-    sent += sum(len(m["content"].encode()) for m in request.messages())
-    return price.cost(Usage(input=sent // 2, output=request.max_tokens))
-
-
-def _asked_again(request: Request, answer: str, reason: str) -> Request:
-    follow = f"That answer cannot be used: {reason}. Answer the same task again, whole."
-    return replace(request, followups=(*request.followups, (answer or "(empty)", follow)))
-
-
-def _in_words(error: ValidationError) -> str:
-    found = error.errors(include_url=False, include_input=False)
-    parts = [f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in found[:5]]
-    return "; ".join(parts) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+def _is_whole(reply: object) -> bool:
+    return (
+        isinstance(reply, Reply)
+        and isinstance(reply.text, str)
+        and isinstance(reply.model, str)
+        and isinstance(reply.usage, Usage)
+    )

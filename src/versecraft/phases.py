@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .backends import Backend, price_of
+from .backends import Backend, BatchBackend
+from .batches import Journal
 from .corpus import read_corpus
 from .errors import BadInput, UnknownName
 from .ledger import read_rows
 from .matching import Matcher, Matches
-from .planning import CHARS_PER_TOKEN, items, plan
+from .planning import CHARS_PER_TOKEN, bill, items, plan
 from .plugins import get_task, list_tasks
-from .records import Corpus, Example, Item, Poem, RevisionItem, Usage, digest
-from .runs import Cost, Plan, Run, read_run
+from .records import Corpus, Example, Item, Poem, Price, RevisionItem, digest
+from .runs import Cost, Plan, Run, Tokens, read_run
 from .workspace import Workspace
 
 __all__ = ["PHASES", "Project", "Step", "steps"]
@@ -94,7 +95,7 @@ class Project:
     def plan(
         self,
         step: Step,
-        backend: str | Backend | None = None,
+        backend: str | Backend | BatchBackend | None = None,
         *,
         limit: int | None = None,
         **options: Any,
@@ -130,13 +131,17 @@ class Project:
             unanswered = len(self.items(source)) - len(self.run(source).rows)
             most = step.most(self) if limit is None else min(limit, step.most(self))
             count = max(0, min(most - plan.items, unanswered))
-        price = price_of(plan.backend)
+        price: Price | None = getattr(plan.backend, "price", None)
         if not price:
-            return count, Cost(live=0.0, batch=0.0)
-        sent = (len(plan.system) + len(json.dumps(plan.schema)) + 4000) / CHARS_PER_TOKEN
-        usage = Usage(input=int(count * sent), output=count * plan.task.typical_tokens)
-        live = price.cost(usage)
-        return count, Cost(live=live, batch=live * price.batch)
+            return count, Cost()
+        guide = len(plan.system) / CHARS_PER_TOKEN
+        rest = (len(json.dumps(plan.schema)) + 4000) / CHARS_PER_TOKEN
+        tokens = Tokens(
+            input=int(count * (guide + rest)),
+            output=count * plan.task.typical_tokens,
+            guide=int(guide),
+        )
+        return count, bill(price, tokens, count)
 
     def items(self, step: Step) -> list[Item]:
         """The items of a step."""
@@ -175,10 +180,12 @@ class Project:
         return file
 
     def status(self) -> list[dict[str, Any]]:
-        """For each step: how many items its ledger has answered or failed last, and the dollars."""
+        """For each step: items answered, failed last and under way by the batch, and the dollars."""
         found = []
         for step in steps():
-            rows, broken = read_rows(self.workspace.ledger(step.phase, step.task))
+            ledger = self.workspace.ledger(step.phase, step.task)
+            rows, broken = read_rows(ledger)
+            journal = Journal(ledger)
             # An answer counts though a failure was written after it.
             by_worth = sorted(rows, key=lambda row: row.output is not None)
             last = {row.item_id: row for row in by_worth}.values()
@@ -188,6 +195,7 @@ class Project:
                     "task": step.task,
                     "answered": sum(row.output is not None for row in last),
                     "failed": sum(row.error is not None for row in last),
+                    "under_way": len(journal.under_way(rows)),
                     "broken_lines": len(broken),
                     "dollars": round(sum((row.cost for row in rows), 0.0), 4),
                 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -12,16 +14,22 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from .answers import Answer
-from .backends import Backend, deadline_of, price_of
-from .errors import BadInput
+from .backends import Backend, BatchBackend, deadline_of, price_of
+from .batches import Journal
+from .errors import BackendError, BadInput
 from .ledger import is_open, latest, read_rows, warn_broken
-from .records import Item, Match, PairItem, Row, Usage, digest
+from .loops import in_own_loop
+from .records import Item, Match, PairItem, Price, Row, Usage, digest
 from .runs import Cost, Job, Plan, Run, Tokens
 from .tasks import Task
 
-__all__ = ["items", "plan"]
+__all__ = ["bill", "items", "plan"]
 
 CHARS_PER_TOKEN = 3.5  # English verse under current tokenizers; an estimate, and named as one
+_SAMPLE = 8  # requests whose tokens the provider is asked to count,
+_PATIENCE = 10.0  # within so many seconds
+_BATCH_HITS = 0.3  # share of a batch that finds the guide in the cache
+_BATCH_SECONDS = 3600.0  # most batches end within the hour, says the provider
 _SECONDS = 15.0  # a hosted answer with thinking, until the ledger knows better
 
 
@@ -117,13 +125,15 @@ def _admits(annotation: Any, answer: Answer) -> bool:
 def plan(
     task: Task[Any, Any],
     sources: Iterable[Any] | Run,
-    backend: Backend,
+    backend: Backend | BatchBackend,
     *,
     ledger: str | Path,
     system: Literal["guide", "persona"] = "guide",
     seed: int | None = None,
 ) -> Plan:
-    """What a run would ask, what the ledger already holds, and the bill. Nothing is sent.
+    """What a run would ask, what the ledger already holds, and the bill. Nothing is asked.
+
+    Where the backend can count tokens at no cost, it is sent a sample of the requests to count.
 
     Args:
         task: What to do.
@@ -136,40 +146,121 @@ def plan(
     for value, what in ((task, "task"), (backend, "backend")):
         if isinstance(value, str):
             raise BadInput(f"{value!r} is a name; pass versecraft.get_{what}({value!r}).")
-    if not (isinstance(backend.id, str) and backend.concurrency >= 1 and deadline_of(backend) > 0):
-        raise BadInput(f"{backend!r} needs a text as id, and a concurrency and timeout above 0.")
+    if not (isinstance(backend.id, str) and deadline_of(backend) > 0):
+        raise BadInput(f"{backend!r} needs a text as id, and a timeout above 0.")
+    if not isinstance(backend, BatchBackend) and backend.concurrency < 1:
+        raise BadInput(f"{backend!r} needs a concurrency of 1 or more.")
     path = Path(ledger)
-    prompt = task.prompt
-    text = prompt.render_guide() if system == "guide" else prompt.render_persona()
+    text = task.prompt.render_guide() if system == "guide" else task.prompt.render_persona()
     schema = None if task.output.bare else task.output.model_json_schema()
     rows, broken = read_rows(path)
     if broken:
         warn_broken(broken)
     jobs = tuple(_jobs(task, items(task, sources), backend, text, schema, seed))
     found = latest(rows, (job.key for job in jobs))
-    asked = [job for job in jobs if is_open(found.get(job.key))]
+    under_way = Journal(path).under_way(rows) & {job.key for job in jobs}
+    asked = [j for j in jobs if is_open(found.get(j.key)) and j.key not in under_way]
     answered = [r for r in rows if r.task == task.name and r.output is not None]
-    overhead = len(text) + len(json.dumps(schema)) if schema else len(text)
-    tokens = Tokens(
-        input=int(sum(overhead + len(job.turn) for job in asked) / CHARS_PER_TOKEN),
-        output=int(len(asked) * _usual_output(task, answered)),
-    )
-    price = price_of(backend)
-    live = price.cost(Usage(input=tokens.input, output=tokens.output)) if price else 0.0
-    wait = fmean(r.finished - r.started for r in answered) if answered else _SECONDS
-    return Plan(
+    bare = Plan(
         task=task,
         backend=backend,
         ledger=path,
         jobs=jobs,
         found=found,
+        under_way=frozenset(under_way),
         system=text,
         schema=schema,
+        prompt=digest(text, json.dumps(schema), task.prompt.turn),
         seed=seed,
-        tokens=tokens,
-        cost=Cost(live=live, batch=live * price.batch if price else 0.0),
-        seconds=-(-len(asked) // backend.concurrency) * wait,
+        tokens=Tokens(input=0, output=0),
+        cost=Cost(),
+        price=price_of(backend),
+        caches=False,
+        seconds=0.0,
     )
+    return _with_bill(bare, asked, answered)
+
+
+def _with_bill(plan: Plan, asked: list[Job], answered: list[Row]) -> Plan:
+    rate, counted_by = _tokens_per_character(plan, asked)
+    overhead = len(plan.system) + (len(json.dumps(plan.schema)) if plan.schema else 0)
+    tokens = Tokens(
+        input=int(sum(overhead + len(job.turn) for job in asked) * rate),
+        output=int(len(asked) * _usual_output(plan.task, answered)),
+        guide=int(len(plan.system) * rate),
+        counted_by=counted_by,
+    )
+    starts = getattr(plan.backend, "cache_from", None)
+    listed: Price | None = getattr(plan.backend, "price", None)
+    wait = fmean(r.finished - r.started for r in answered) if answered else _SECONDS
+    if isinstance(plan.backend, BatchBackend):
+        seconds = _BATCH_SECONDS if asked else 0.0
+    else:
+        seconds = -(-len(asked) // plan.backend.concurrency) * wait
+    return replace(
+        plan,
+        tokens=tokens,
+        cost=bill(listed, tokens, len(asked)) if listed else Cost(),
+        caches=starts is not None and tokens.guide >= starts,
+        seconds=seconds,
+    )
+
+
+def bill(price: Price, tokens: Tokens, requests: int) -> Cost:
+    """Dollars for the tokens of so many requests, in each of the four ways to ask them.
+
+    Asked one by one, the first request writes the guide to the cache and all others read it. In a
+    batch some write it again: the provider reports that 30 to 98 % of the requests of a batch find
+    what is cached, and the bill takes the 30 %.
+    """
+
+    def dollars(price: Price, reading: int) -> float:
+        writing = requests - reading
+        return price.cost(
+            Usage(
+                input=tokens.input - requests * tokens.guide,
+                output=tokens.output,
+                cache_write_5m=writing * tokens.guide,
+                cache_read=reading * tokens.guide,
+            )
+        )
+
+    plain = Usage(input=tokens.input, output=tokens.output)
+    return Cost(
+        live=price.cost(plain),
+        live_cached=dollars(price, max(0, requests - 1)),
+        batch=price.batched().cost(plain),
+        batch_cached=dollars(price.batched(), int(requests * _BATCH_HITS)),
+    )
+
+
+def _tokens_per_character(plan: Plan, asked: list[Job]) -> tuple[float, str]:
+    """Counted by the provider on a sample where it counts for nothing, else a usual figure."""
+    usual = f"characters / {CHARS_PER_TOKEN}"
+    count = getattr(plan.backend, "count", None)
+    sample = asked[:: max(1, len(asked) // _SAMPLE)][:_SAMPLE]
+    if count is None or not sample:
+        return 1 / CHARS_PER_TOKEN, usual
+    tokens: list[int] = []
+
+    async def counting() -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                for job in sample:
+                    tokens.append(await count(plan.request(job)))
+        finally:
+            close = getattr(plan.backend, "aclose", None)
+            if close:
+                await close()
+
+    try:
+        in_own_loop(counting, lambda: None)
+    except (BackendError, TimeoutError) as error:
+        why = str(error).partition("\n")[0][:80] or "no answer in time"
+        return 1 / CHARS_PER_TOKEN, f"{usual}; not counted by the provider: {why}"
+    overhead = len(plan.system) + (len(json.dumps(plan.schema)) if plan.schema else 0)
+    rate = sum(tokens) / sum(overhead + len(job.turn) for job in sample)
+    return rate, f"counted by the provider on {len(sample)} of {len(asked):,} requests"
 
 
 def _usual_output(task: Task[Any, Any], answered: list[Row]) -> float:
@@ -180,7 +271,7 @@ def _usual_output(task: Task[Any, Any], answered: list[Row]) -> float:
 def _jobs(
     task: Task[Any, Any],
     todo: Iterable[Item],
-    backend: Backend,
+    backend: Backend | BatchBackend,
     system: str,
     schema: dict[str, Any] | None,
     seed: int | None,

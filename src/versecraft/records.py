@@ -313,7 +313,6 @@ class Price(Record):
         return self.cost(uncached) - self.cost(usage)
 
 
-
 class RowError(Record):
     """Why a row has no output, and whether asking again may help."""
 

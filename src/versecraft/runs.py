@@ -6,21 +6,21 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from .backends import Backend, Request, price_of
+from .backends import Backend, BatchBackend, Request
 from .ledger import is_open, read_rows, warn_broken
-from .records import Example, Item, Record, Row, Shown
+from .records import Example, Item, Price, Record, Row, Shown, Usage
 from .tasks import Task
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Cost", "Job", "Plan", "Run", "Tokens", "read_run"]
+__all__ = ["Cost", "Job", "Plan", "Run", "Spent", "Tokens", "read_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +33,58 @@ class Job:
 
 
 class Tokens(Record):
-    """Estimated tokens, sent and received."""
+    """Estimated tokens, sent and received.
+
+    Attributes:
+        guide: Those of the guide or persona, which each request begins with.
+        counted_by: How `input` was estimated.
+    """
 
     input: int
     output: int
+    guide: int = 0
+    counted_by: str = "characters / 3.5"
 
 
 class Cost(Record):
-    """Estimated dollars, asked one by one and through the batch API at half price."""
+    """Estimated dollars: asked one by one or by the batch, without and with a prompt cache."""
 
-    live: float
-    batch: float
+    live: float = 0.0
+    live_cached: float = 0.0
+    batch: float = 0.0
+    batch_cached: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(**{f: getattr(self, f) + getattr(other, f) for f in Cost.model_fields})
+
+
+class Spent(float):
+    """Dollars that were spent, and what a prompt cache did to them.
+
+    Attributes:
+        usage: The tokens that were paid for.
+        saved: Dollars that the cache saved, what it cost to write taken off.
+    """
+
+    usage: Usage
+    saved: float
+
+    def __new__(cls, dollars: float, usage: Usage, price: Price | None) -> Self:
+        """Dollars for the tokens at the price."""
+        spent = super().__new__(cls, dollars)
+        spent.usage = usage
+        spent.saved = price.saved(usage) if price else 0.0
+        return spent
+
+    @property
+    def written(self) -> int:
+        """Tokens that were written to the cache."""
+        return self.usage.cache_write_5m + self.usage.cache_write_1h
+
+    @property
+    def read(self) -> int:
+        """Tokens that were found in the cache."""
+        return self.usage.cache_read
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,21 +94,29 @@ class Plan(Shown):
     Attributes:
         jobs: One per item, in the order of the items; equal items are asked once.
         found: The ledger's last row for each key of `jobs` that it has.
-        tokens: For what is left to ask; characters / 3.5 in, the task's usual answer out.
-        cost: Dollars for `tokens`.
+        under_way: Keys of what has been handed in by the batch and not been collected yet.
+        prompt: Digest of the prompt: guide or persona, turn template, schema.
+        tokens: For what is left to ask; the task's usual answer out.
+        cost: Dollars for `tokens`, in four ways; `dollars` is the one that this backend takes.
+        price: What this backend charges; None when it charges nothing.
+        caches: Whether the backend keeps the guide in a prompt cache.
         seconds: For what is left to ask, at the backend's concurrency.
     """
 
     task: Task[Any, Any]
-    backend: Backend
+    backend: Backend | BatchBackend
     ledger: Path
     jobs: tuple[Job, ...]
     found: Mapping[str, Row]
+    under_way: frozenset[str]
     system: str
     schema: Mapping[str, Any] | None
+    prompt: str
     seed: int | None
     tokens: Tokens
     cost: Cost
+    price: Price | None
+    caches: bool
     seconds: float
 
     @property
@@ -83,12 +132,23 @@ class Plan(Shown):
     @property
     def refused(self) -> int:
         """How many the model has declined; they are not asked again."""
-        return self.items - self.cached - self.to_ask
+        return self.items - self.cached - self.to_ask - len(self.under_way)
 
     @property
     def to_ask(self) -> int:
         """How many are left to ask, those that failed before among them."""
-        return sum(is_open(self.found.get(job.key)) for job in self.jobs)
+        open_now = sum(is_open(self.found.get(job.key)) for job in self.jobs)
+        return open_now - len(self.under_way)
+
+    @property
+    def dollars(self) -> float:
+        """The bill: what is left to ask, the way this backend asks it."""
+        return self.of(self.cost)
+
+    def of(self, cost: Cost) -> float:
+        """Of four bills, the one for the way in which this backend asks."""
+        way = "batch" if isinstance(self.backend, BatchBackend) else "live"
+        return float(getattr(cost, f"{way}_cached" if self.caches else way))
 
     def request(self, job: Job) -> Request:
         """What is sent for a job."""
@@ -110,8 +170,10 @@ class Plan(Shown):
             "cached": self.cached,
             "refused": self.refused,
             "to_ask": self.to_ask,
+            "under_way": len(self.under_way),
             "tokens": self.tokens.model_dump(),
             "cost": self.cost.model_dump(),
+            "dollars": self.dollars,
             "seconds": round(self.seconds, 1),
         }
 
@@ -128,15 +190,31 @@ class Plan(Shown):
             table.add_row("refused before", f"{self.refused:,}")
         before = f" ({failed} failed before)" if failed else ""
         table.add_row("to ask", f"{self.to_ask:,}{before}")
+        if self.under_way:
+            table.add_row("under way by the batch", f"{len(self.under_way):,}")
         table.add_row("tokens in, about", f"{self.tokens.input:,}")
         table.add_row("tokens out, about", f"{self.tokens.output:,}")
-        if price_of(self.backend):
+        if self.price:
             table.add_row("dollars, live", f"{self.cost.live:,.2f}")
+            table.add_row("  with the guide cached", f"{self.cost.live_cached:,.2f}")
             table.add_row("dollars, batch", f"{self.cost.batch:,.2f}")
-        else:
-            table.add_row("dollars", "0.00")
-        table.add_row("minutes, about", f"{self.seconds / 60:,.1f}")
+            table.add_row("  with the guide cached", f"{self.cost.batch_cached:,.2f}")
+        table.add_row("dollars, this way", f"{self.dollars:,.2f}")
+        if not isinstance(self.backend, BatchBackend):
+            table.add_row("minutes, about", f"{self.seconds / 60:,.1f}")
+        table.caption = self._notes()
+        table.caption_justify = "left"
         return table
+
+    def _notes(self) -> str:
+        notes = [f"Tokens in: {self.tokens.counted_by}."]
+        starts = getattr(self.backend, "cache_from", None)
+        if starts and not self.caches:
+            notes.append(
+                f"The guide's {self.tokens.guide:,} tokens are not cached: this model caches "
+                f"from {starts:,} on."
+            )
+        return " ".join(notes)
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,7 +225,9 @@ class Run(Shown):
 
     Attributes:
         rows: One per item, in the order of the plan.
-        cost: Dollars spent by this call.
+        cost: Dollars spent by this call; knows the tokens written to and read from a prompt
+            cache, and what that saved.
+        estimate: Dollars that the plan said this call would cost.
         stopped: Why the run ended before all items were asked; None when it did not.
     """
 
@@ -155,7 +235,8 @@ class Run(Shown):
     items: tuple[Item, ...]
     rows: tuple[Row, ...]
     cached: int
-    cost: float = 0.0
+    cost: Spent = field(default_factory=lambda: Spent(0.0, Usage(), None))
+    estimate: float = 0.0
     stopped: str | None = None
 
     @property
@@ -228,7 +309,13 @@ class Run(Shown):
             "refused": self.refused,
             "cached": self.cached,
             "errors": self.errors(),
-            "cost": round(self.cost, 6),
+            "cost": round(float(self.cost), 6),
+            "estimate": round(self.estimate, 6),
+            "cache": {
+                "written": self.cost.written,
+                "read": self.cost.read,
+                "saved": round(self.cost.saved, 6),
+            },
             "stopped": self.stopped,
         }
 
@@ -245,6 +332,12 @@ class Run(Shown):
             example = error.message.partition("\n")[0][:70]
             table.add_row(f"  {kind}, such as: {example}", f"{count:,}")
         table.add_row("dollars", f"{self.cost:,.2f}")
+        if self.estimate:
+            table.add_row("  estimated before", f"{self.estimate:,.2f}")
+        if self.cost.written or self.cost.read:
+            table.add_row("  saved by the cache", f"{self.cost.saved:,.2f}")
+            table.add_row("tokens written to the cache", f"{self.cost.written:,}")
+            table.add_row("tokens read from it", f"{self.cost.read:,}")
         if self.stopped:
             table.caption = f"Stopped: {self.stopped}"
         return table

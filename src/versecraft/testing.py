@@ -13,10 +13,10 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from .answers import Answer
+from .attempts import in_words as in_words
 from .backends import Backend, Price, Reply, Request, deadline_of, price_of
 from .backends.scripted import Scripted
 from .errors import BackendError, ErrorKind, PluginError, TaskError, VersecraftError
-from .generating import _in_words as in_words
 from .plugins import lacks
 from .records import Example, Item, Kind, Poem, Role
 from .tasks import _NAME, Task

@@ -75,10 +75,14 @@ class OpenAI:
                 answer = await response.json(content_type=None)
         except aiohttp.ClientError as error:
             raise BackendError(
-                f"connection: {type(error).__name__}: {error}. Is the server up?", retryable=True
+                f"connection: {type(error).__name__}: {error}. Is the server up?",
+                retryable=True,
+                lost=not isinstance(error, aiohttp.ClientConnectorError),
             ) from error
         except ValueError as error:
-            raise BackendError(f"unreadable response: {error}", retryable=True) from error
+            raise BackendError(
+                f"unreadable response: {error}", retryable=True, lost=True
+            ) from error
         return _reply(answer, self.model)
 
     async def aclose(self) -> None:
@@ -144,11 +148,13 @@ def _reply(answer: Any, model: str) -> Reply:
         counts = answer.get("usage") or {}
     except (KeyError, IndexError, TypeError) as error:
         raise BackendError(
-            f"no choices in the response: {str(answer)[:200]}", retryable=True
+            f"no choices in the response: {str(answer)[:200]}", retryable=True, lost=True
         ) from error
     facts: dict[str, Any] = {
         "usage": Usage(
-            input=counts.get("prompt_tokens") or 0, output=counts.get("completion_tokens") or 0
+            requests=1,
+            input=counts.get("prompt_tokens") or 0,
+            output=counts.get("completion_tokens") or 0,
         ),
         "model": answer.get("model") or model,
         "request_id": answer.get("id"),

@@ -39,7 +39,8 @@ class Scripted:
         said = self.fn(request)
         if isinstance(said, Exception):
             raise said if isinstance(said, BackendError) else BackendError(str(said)) from said
-        usage = Usage(input=len(request.system + request.turn) // 4, output=len(said) // 4)
+        sent = len(request.system + request.turn)
+        usage = Usage(requests=1, input=sent // 4, output=len(said) // 4)
         return Reply(text=said, model=self.id, usage=usage, stop_reason="end_turn")
 
 
