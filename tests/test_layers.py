@@ -18,16 +18,17 @@ LAYERS = (
     {"errors", "answers", "records", "kinds", "prosody", "pages", "repairs"},
     {
         "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",
-        "progress",
+        "progress", "adapters", "grammar", "weights", "bases", "cards", "tokenising",
     },
-    {"tasks", "trainers", "grouping"},
-    {"hookspecs", "ledger"},
+    {"tasks", "trainers", "grouping", "xray"},
+    {"hookspecs", "ledger", "checkpoints"},
+    {"fitting"},
     {"plugins", "runs", "tasks.*", "backends.*", "trainers.*"},
     {"workspace", "attempts", "batches"},
     {"batching"},
     {
-        "corpus", "matching", "planning", "generating", "balancing", "dataset", "xray",
-        "exporting", "workshop", "evaluating",
+        "corpus", "matching", "planning", "generating", "balancing", "dataset",
+        "exporting", "parity", "workshop", "evaluating",
     },
     {"phases"},
     {"", "cli", "testing"},
@@ -136,4 +137,5 @@ def test_the_front_door_lists_each_public_name_once() -> None:
     assert len(set(versecraft.__all__)) == len(versecraft.__all__)
     assert public <= set(versecraft.__all__)
     functions = {n for n in versecraft.__all__ if inspect.isfunction(getattr(versecraft, n))}
-    assert not functions & modules, "a function that shares a module's name hides the module"
+    # The design asks for `vc.xray`; there the function wins, and `versecraft.xray` is imported from.
+    assert functions & modules == {"xray"}, "a function that shares a module's name hides the module"

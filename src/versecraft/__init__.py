@@ -12,6 +12,7 @@ from .backends import Backend, Price, Reply, Request
 from .balancing import Balancer
 from .corpus import read_corpus
 from .dataset import build_dataset
+from .exporting import export
 from .generating import generate
 from .hookspecs import hookimpl
 from .kinds import Kind, KindReport, classify
@@ -22,13 +23,16 @@ from .prompting import Prompt
 from .records import Corpus, Example, Item, Match, Poem, Row
 from .runs import Plan, Run, read_run
 from .tasks import PromptTask, Task
+from .trainers import Checkpoint, Trainer
 from .training_data import Mixture, Split
 from .workspace import Workspace
+from .xray import XRay, xray
 
 __all__ = [
     "Answer",
     "Backend",
     "Balancer",
+    "Checkpoint",
     "Corpus",
     "Example",
     "Item",
@@ -50,10 +54,13 @@ __all__ = [
     "Run",
     "Split",
     "Task",
+    "Trainer",
     "Workspace",
+    "XRay",
     "build_dataset",
     "classify",
     "errors",
+    "export",
     "generate",
     "get_backend",
     "get_task",
@@ -66,4 +73,5 @@ __all__ = [
     "read_corpus",
     "read_run",
     "testing",
+    "xray",
 ]
