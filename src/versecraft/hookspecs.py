@@ -33,5 +33,5 @@ def versecraft_backends() -> Mapping[str, Callable[..., Backend]]:  # type: igno
 
 
 @hookspec
-def versecraft_trainers() -> Mapping[str, Callable[[], Trainer]]:  # type: ignore[empty-body]
-    """Trainers by name."""
+def versecraft_trainers() -> Mapping[str, Callable[..., Trainer]]:  # type: ignore[empty-body]
+    """Trainers by name; each is called with its own settings, all of which have defaults."""

@@ -30,9 +30,12 @@ _BUILT_IN = (
     "versecraft.tasks.lesson",
     "versecraft.tasks.poem",
     "versecraft.backends.claude",
+    "versecraft.backends.gguf",
     "versecraft.backends.openai",
     "versecraft.backends.replay",
     "versecraft.backends.scripted",
+    "versecraft.trainers.trl",
+    "versecraft.trainers.unsloth",
 )
 
 
@@ -94,16 +97,29 @@ def list_backends() -> dict[str, Callable[..., Backend]]:
     return _unique("backend", _each("versecraft_backends", _factories))
 
 
-def get_trainer(name: str) -> Trainer:
-    """The trainer of that name.
+def get_trainer(name: str, **options: Any) -> Trainer:
+    """The trainer of that name, such as `trl` or `unsloth`.
+
+    Args:
+        name: What the trainer is called.
+        options: The trainer's own settings, such as `steps` or `learning_rate`.
 
     Raises:
         UnknownName: There is none; says which there are.
+        PluginError: The trainer does not take these options.
     """
     trainers = _unique("trainer", _each("versecraft_trainers", _factories))
     if name not in trainers:
         raise UnknownName("trainer", name, trainers)
-    trainer: Trainer = trainers[name]()
+    try:
+        trainer: Trainer = trainers[name](**options)
+    except VersecraftError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"The trainer {name!r} cannot be made with {options}: {error}. Check the options "
+            "against the trainer's own signature."
+        ) from error
     return trainer
 
 

@@ -1,0 +1,69 @@
+"""The folder that training fills: held by one process, for one training, whole or not yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .cards import readme
+from .errors import BadInput
+from .trainers import facts_in
+
+__all__ = ["claimed", "write_whole"]
+
+
+@contextmanager
+def claimed(folder: Path, facts: Mapping[str, Any]) -> Iterator[bool]:
+    """Holds a folder for one training; tells whether that has finished.
+
+    Raises:
+        BadInput: The folder belongs to another training, to something else, or to a process that
+            is training into it.
+    """
+    from filelock import FileLock, Timeout
+
+    found = facts_in(folder)
+    if found is None and folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()):
+        raise BadInput(
+            f"{folder} holds files that no versecraft trainer wrote. Give an empty folder, or one "
+            "that is not there yet."
+        )
+    if any(a.name == "data" and b.name in ("raw", "processed") for a, b in _parents(folder)):
+        raise BadInput(f"{folder} is inside the user's own data. Give another folder.")
+    differ = [
+        name
+        for name in ("role", "trainer", "base", "data", "settings")
+        if found is not None and found[name] != facts[name]
+    ]
+    if differ:
+        raise BadInput(
+            f"{folder} belongs to another training; it differs in: {', '.join(differ)}. Give "
+            "another folder, or remove this one to begin anew."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            finished = bool(found and found["finished"])
+            if not finished:
+                write_whole(folder / "README.md", readme(found or facts))
+            yield finished
+    except Timeout:
+        raise BadInput(
+            f"Another process is training into {folder}. Wait until it ends, or give another "
+            "folder."
+        ) from None
+
+
+def _parents(folder: Path) -> Iterator[tuple[Path, Path]]:
+    whole = [folder.resolve(), *folder.resolve().parents]
+    return zip(whole[1:], whole, strict=False)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file aside and moves it into place, so that it is never there in part."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(part, path)
