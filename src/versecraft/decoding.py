@@ -1,0 +1,431 @@
+"""One thread that runs a GGUF by llama.cpp: several requests at once, a token each at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+from collections import deque
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from .backends import Reply, Request
+from .errors import BackendError, BadInput
+from .grammar import grammar_of
+from .records import Usage
+from .weights import Model, open_model
+
+__all__ = ["Engine", "Settings"]
+
+_BATCH = 512  # tokens evaluated in one step
+_TOP_K, _MIN_P = 40, 0.05  # llama.cpp's own defaults
+_WIDER = (64, 2048)  # likeliest tokens to look among, before all, where the first draw is not JSON
+_CHARS_PER_TOKEN = 2  # at the worst; English prose has four and more
+_EXTRA = 1024  # tokens that each request but the first adds to what there is room for
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a model is run; see `backends.gguf.GGUF`."""
+
+    context: int
+    threads: int
+    gpu_layers: int
+    sequences: int
+    temperature: float
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A request that waits, with the seed of its draw and where its answer goes."""
+
+    request: Request
+    seed: int
+    future: Future[Reply] = field(default_factory=Future)
+    prompt: list[int] = field(default_factory=list)
+    limit: int = 0
+    grammar: bytes | None = None
+
+    def settle(self, outcome: Reply | BaseException) -> None:
+        try:
+            if isinstance(outcome, BaseException):
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+        except InvalidStateError:  # nobody waits any more
+            pass
+
+
+@dataclass(slots=True, eq=False)
+class _Sequence:
+    """A place in llama.cpp's memory, and what is written there.
+
+    Attributes:
+        held: Tokens that are evaluated.
+        pending: Tokens to be evaluated next; one unless a prompt has just come.
+        made: Tokens of the answer.
+        since: When its job came, counted in jobs.
+    """
+
+    number: int
+    held: list[int] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)
+    job: _Job | None = None
+    made: list[int] = field(default_factory=list)
+    since: int = 0
+    sampler: Any = None
+    grammar: Any = None
+
+
+class Engine:
+    """A thread that loads a model with the first request and answers until it is closed."""
+
+    def __init__(self, path: Path, name: str, settings: Settings) -> None:
+        self.path = path
+        self.name = name
+        self.settings = settings
+        self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
+        # Not waited for at exit: what closes the engine then does that.
+        self._thread = threading.Thread(target=self._run, name=f"gguf {name}", daemon=True)
+        self._thread.start()
+
+    def ask(self, request: Request, seed: int) -> Future[Reply]:
+        """Hands a request in; cancelling what comes back drops it."""
+        job = _Job(request, seed)
+        self._inbox.put(job)
+        return job.future
+
+    def close(self) -> None:
+        """Drops what is under way, gives the memory back and ends the thread."""
+        self._inbox.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        job = self._inbox.get()
+        if job is None:
+            return
+        try:
+            with (
+                open_model(self.path, self.settings.gpu_layers) as model,
+                _Decoder(model, self.name, self.settings) as decoder,
+            ):
+                decoder.serve(job, self._inbox)
+            return
+        except BaseException as error:
+            fault = error
+        job.settle(fault)
+        while (job := self._inbox.get()) is not None:
+            job.settle(fault)
+
+
+class _Decoder:
+    """llama.cpp's context, batch and samplers, in the thread that uses them."""
+
+    def __init__(self, model: Model, name: str, settings: Settings) -> None:
+        self.model, self.lib, self.name, self.settings = model, model.lib, name, settings
+        self.context = min(settings.context, model.trained or settings.context)
+        self.sequences = [_Sequence(n) for n in range(settings.sequences)]
+        self.waiting: deque[_Job] = deque()
+        self.jobs = 0
+        lib = self.lib
+        params = lib.llama_context_default_params()
+        params.n_ctx = self.context + _EXTRA * (settings.sequences - 1)
+        params.n_batch = params.n_ubatch = _BATCH
+        params.n_seq_max = settings.sequences
+        params.kv_unified = True  # what prompts share is kept once
+        params.n_threads = params.n_threads_batch = settings.threads
+        # It passes over what other sequences wrote; without it they slow one another down.
+        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO
+        self.ctx = lib.llama_init_from_model(model.ptr, params)
+        if not self.ctx:
+            raise BackendError(
+                f"there is no memory for a context of {params.n_ctx:,} tokens; make context= or "
+                "concurrency= smaller",
+                fatal=True,
+            )
+        self.memory = lib.llama_get_memory(self.ctx)
+        self.batch = lib.llama_batch_init(_BATCH, 0, 1)
+        self.one = (lib.llama_token_data * 1)()
+        self.alone = lib.llama_token_data_array(self.one, 1, -1, False)
+
+    def __enter__(self) -> _Decoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sequence in self.sequences:
+            self._leave(sequence)
+        self.lib.llama_batch_free(self.batch)
+        self.lib.llama_free(self.ctx)
+
+    def serve(self, job: _Job, inbox: SimpleQueue[_Job | None]) -> None:
+        """Answers jobs until None comes; then drops what is left."""
+        self.waiting.append(job)
+        why: Exception = BackendError("the model was closed", kind="cancelled", retryable=True)
+        try:
+            while self._take_in(inbox):
+                self._admit()
+                if any(sequence.job for sequence in self.sequences):
+                    self._step()
+        except Exception as error:
+            why = error
+            raise
+        finally:
+            for job in (*(s.job for s in self.sequences if s.job), *self.waiting):
+                job.settle(why)
+
+    def _take_in(self, inbox: SimpleQueue[_Job | None]) -> bool:
+        """Collects what came, waiting where there is nothing to do; False at the end."""
+        for sequence in self.sequences:
+            if sequence.job and sequence.job.future.cancelled():
+                self._leave(sequence)
+        while True:
+            idle = not (self.waiting or any(sequence.job for sequence in self.sequences))
+            try:
+                job = inbox.get(block=idle)
+            except Empty:
+                return True
+            if job is None:
+                return False
+            self.waiting.append(job)
+
+    def _admit(self) -> None:
+        """Gives a free place to the next job, once those before it have their prompts evaluated.
+
+        Then it finds there what its prompt shares with theirs.
+        """
+        while self.waiting and all(len(s.pending) <= 1 for s in self.sequences):
+            free = [sequence for sequence in self.sequences if sequence.job is None]
+            if not free:
+                return
+            job = self.waiting.popleft()
+            if job.future.cancelled():
+                continue
+            try:
+                self._prepare(job)
+            except BackendError as error:
+                job.settle(error)
+                continue
+            self._begin(job, free)
+
+    def _prepare(self, job: _Job) -> None:
+        """Prompt, grammar and limit of a job.
+
+        Raises:
+            BackendError: The prompt or the longest answer does not fit.
+        """
+        request = job.request
+        system = [{"role": "system", "content": request.system}] if request.system else []
+        job.prompt = self.model.prompt([*system, *request.messages()])
+        size, room = len(job.prompt), self.context - len(job.prompt)
+        job.limit = min(request.max_tokens, room)
+        usage = Usage(requests=1)
+        if room < 1:
+            raise BackendError(
+                f"the prompt has {size:,} tokens and the context {self.context:,}; {self._more()}",
+                kind="truncated",
+                usage=usage,
+                model=self.name,
+            )
+        if request.schema is None:
+            return
+        try:
+            grammar = grammar_of(request.schema, request.turn)
+        except BadInput as error:
+            raise BackendError(str(error), kind="invalid") from error
+        job.grammar = grammar.text.encode("utf-8", "replace")
+        need = math.ceil(grammar.longest / _CHARS_PER_TOKEN)
+        if need > job.limit:
+            raise BackendError(
+                f"the longest answer that the schema allows takes {need:,} tokens (two characters "
+                f"each); max_tokens is {request.max_tokens:,}, and the prompt's {size:,} leave "
+                f"{room:,} of the context's {self.context:,}. {self._more().capitalize()}; or "
+                "raise max_tokens, or bound the schema.",
+                kind="truncated",
+                usage=usage,
+                model=self.name,
+            )
+
+    def _more(self) -> str:
+        if self.context < self.model.trained:
+            return f"raise context=, up to {self.model.trained:,} with this model"
+        return "take a model with a longer context, or the persona instead of the guide"
+
+    def _begin(self, job: _Job, free: list[_Sequence]) -> None:
+        """Puts a job where its prompt's beginning lies already, or copies that there."""
+        shared, source = 0, free[0]
+        for sequence in [*free, *self.sequences] if self.model.shares else []:
+            if (n := _common(sequence.held, job.prompt)) > shared:
+                shared, source = n, sequence
+        shared = min(shared, len(job.prompt) - 1)  # the last one's logits are wanted
+        place = source if source in free else min(free, key=lambda s: len(s.held))
+        if place is source:
+            if not self.lib.llama_memory_seq_rm(self.memory, place.number, shared, -1):
+                shared = 0
+                self.lib.llama_memory_seq_rm(self.memory, place.number, -1, -1)
+        else:
+            self.lib.llama_memory_seq_rm(self.memory, place.number, -1, -1)
+            if shared:
+                self.lib.llama_memory_seq_cp(self.memory, source.number, place.number, 0, shared)
+        place.held, place.pending, place.made = job.prompt[:shared], job.prompt[shared:], []
+        place.job, place.since = job, self.jobs
+        self.jobs += 1
+        place.sampler = self._sampler(job.seed)
+        if job.grammar is not None:
+            init = self.lib.llama_sampler_init_grammar
+            place.grammar = init(self.model.vocab, job.grammar, b"root")
+            if not place.grammar:
+                job.settle(BackendError("llama.cpp refuses the grammar made of the schema"))
+                self._leave(place)
+
+    def _sampler(self, seed: int) -> Any:
+        lib = self.lib
+        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        if self.settings.temperature == 0:
+            parts = [lib.llama_sampler_init_greedy()]
+        else:
+            parts = [
+                lib.llama_sampler_init_top_k(_TOP_K),
+                lib.llama_sampler_init_min_p(_MIN_P, 1),
+                lib.llama_sampler_init_temp(self.settings.temperature),
+                lib.llama_sampler_init_dist(seed),
+            ]
+        for part in parts:
+            lib.llama_sampler_chain_add(chain, part)
+        return chain
+
+    def _leave(self, sequence: _Sequence) -> None:
+        """Frees a place; what is evaluated there stays, for a prompt that begins alike."""
+        for sampler in (sequence.sampler, sequence.grammar):
+            if sampler:
+                self.lib.llama_sampler_free(sampler)
+        sequence.sampler = sequence.grammar = sequence.job = None
+        sequence.pending = []
+
+    def _forget(self, sequence: _Sequence) -> None:
+        self.lib.llama_memory_seq_rm(self.memory, sequence.number, -1, -1)
+        sequence.held = []
+
+    def _step(self) -> None:
+        """Evaluates what is pending, as much as a batch takes, and draws where a prompt ends."""
+        taken: list[tuple[_Sequence, int]] = []
+        drawing: list[tuple[_Sequence, int]] = []
+        batch, n = self.batch, 0
+        for sequence in self.sequences:
+            part = sequence.pending[: _BATCH - n]
+            for i, token in enumerate(part):
+                batch.token[n], batch.pos[n] = token, len(sequence.held) + i
+                batch.seq_id[n][0], batch.n_seq_id[n] = sequence.number, 1
+                batch.logits[n] = i == len(sequence.pending) - 1
+                n += 1
+            if part:
+                taken.append((sequence, len(part)))
+                if len(part) == len(sequence.pending):
+                    drawing.append((sequence, n - 1))
+        batch.n_tokens = n
+        code = self.lib.llama_decode(self.ctx, batch)
+        if code == 1:
+            self._make_room()
+            return
+        if code:
+            raise BackendError(f"llama.cpp failed to decode (code {code})", fatal=True)
+        for sequence, size in taken:
+            sequence.held += sequence.pending[:size]
+            sequence.pending = sequence.pending[size:]
+        for sequence, at in drawing:
+            self._draw(sequence, at)
+
+    def _make_room(self) -> None:
+        """Clears places that are not in use; failing that, puts the youngest job off."""
+        kept = [s for s in self.sequences if s.job is None and s.held]
+        if not kept:
+            youngest = max((s for s in self.sequences if s.job), key=lambda s: s.since)
+            assert youngest.job is not None
+            self.waiting.appendleft(youngest.job)
+            self._leave(youngest)
+            kept = [youngest]
+        for sequence in kept:
+            self._forget(sequence)
+
+    def _draw(self, sequence: _Sequence, at: int) -> None:
+        job = sequence.job
+        assert job is not None
+        token: int = self.lib.llama_sampler_sample(sequence.sampler, self.ctx, at)
+        if sequence.grammar:
+            if not self._allows(sequence.grammar, token):
+                token = self._among_allowed(sequence, at)
+            if not self.model.ends(token):
+                self.lib.llama_sampler_accept(sequence.grammar, token)
+        ended = self.model.ends(token)
+        if not ended:
+            sequence.made.append(token)
+            ended = bool(sequence.grammar) and self._complete(sequence.grammar)
+        if not ended and len(sequence.made) < job.limit:
+            sequence.pending = [token]
+            return
+        usage = Usage(requests=1, input=len(job.prompt), output=len(sequence.made))
+        said = b"".join(map(self.model.piece, sequence.made)).decode("utf-8", "replace")
+        if ended:
+            job.settle(Reply(text=said, model=self.name, usage=usage, stop_reason="stop"))
+        else:
+            job.settle(self._cut(job, usage))
+        self._leave(sequence)
+
+    def _cut(self, job: _Job, usage: Usage) -> BackendError:
+        if job.limit == job.request.max_tokens:
+            why = f"cut at max_tokens, {job.limit:,}; raise the task's max_tokens"
+        else:
+            why = (
+                f"cut after {usage.output:,} tokens, where prompt ({usage.input:,}) and answer "
+                f"fill the context of {self.context:,}; {self._more()}"
+            )
+        return BackendError(
+            why, kind="truncated", usage=usage, model=self.name, stop_reason="length"
+        )
+
+    def _complete(self, grammar: Any) -> bool:
+        return self.model.end >= 0 and self._allows(grammar, self.model.end)
+
+    def _allows(self, grammar: Any, token: int) -> bool:
+        self.one[0].id, self.one[0].logit = token, 0.0
+        self.alone.size, self.alone.selected = 1, -1
+        self.lib.llama_sampler_apply(grammar, ctypes.byref(self.alone))
+        return bool(self.one[0].logit == 0.0)
+
+    def _among_allowed(self, sequence: _Sequence, at: int) -> int:
+        """Draws among the tokens that the grammar allows, of the likeliest ones first."""
+        import numpy as np
+
+        logits = np.ctypeslib.as_array(
+            self.lib.llama_get_logits_ith(self.ctx, at), (self.model.size,)
+        )
+        data_type = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+        for width in (*_WIDER, self.model.size):
+            found = np.zeros(min(width, self.model.size), data_type)
+            found["id"] = np.argpartition(logits, -len(found))[-len(found) :]
+            found["logit"] = logits[found["id"]]
+            self._apply(sequence.grammar, found)
+            found = found[np.isfinite(found["logit"])].copy()
+            if len(found):
+                return int(found["id"][self._apply(sequence.sampler, found)])
+        raise BackendError("the model has no token that the grammar allows", fatal=True)
+
+    def _apply(self, sampler: Any, found: Any) -> int:
+        lib = self.lib
+        data = found.ctypes.data_as(ctypes.POINTER(lib.llama_token_data))
+        array = lib.llama_token_data_array(data, len(found), -1, False)
+        lib.llama_sampler_apply(sampler, ctypes.byref(array))
+        return int(array.selected)
+
+
+def _common(a: list[int], b: list[int]) -> int:
+    """How many tokens two lists begin with alike."""
+    n = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        n += 1
+    return n
