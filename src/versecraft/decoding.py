@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import threading
 from collections import deque
@@ -10,19 +9,17 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from .backends import Reply, Request
 from .errors import BackendError, BadInput
 from .grammar import grammar_of
 from .records import Usage
+from .sampling import Sampler
 from .weights import Model, open_model
 
 __all__ = ["Engine", "Settings"]
 
 _BATCH = 512  # tokens evaluated in one step
-_TOP_K, _MIN_P = 40, 0.05  # llama.cpp's own defaults
-_WIDER = (64, 2048)  # likeliest tokens to look among, before all, where the first draw is not JSON
 _CHARS_PER_TOKEN = 2  # at the worst; English prose has four and more
 _EXTRA = 1024  # tokens that each request but the first adds to what there is room for
 
@@ -47,7 +44,7 @@ class _Job:
     future: Future[Reply] = field(default_factory=Future)
     prompt: list[int] = field(default_factory=list)
     limit: int = 0
-    grammar: bytes | None = None
+    grammar: str | None = None
 
     def settle(self, outcome: Reply | BaseException) -> None:
         try:
@@ -76,8 +73,7 @@ class _Sequence:
     job: _Job | None = None
     made: list[int] = field(default_factory=list)
     since: int = 0
-    sampler: Any = None
-    grammar: Any = None
+    sampler: Sampler | None = None
 
 
 class Engine:
@@ -149,8 +145,6 @@ class _Decoder:
             )
         self.memory = lib.llama_get_memory(self.ctx)
         self.batch = lib.llama_batch_init(_BATCH, 0, 1)
-        self.one = (lib.llama_token_data * 1)()
-        self.alone = lib.llama_token_data_array(self.one, 1, -1, False)
 
     def __enter__(self) -> _Decoder:
         return self
@@ -206,10 +200,16 @@ class _Decoder:
                 continue
             try:
                 self._prepare(job)
-            except BackendError as error:
+                sampler = Sampler(
+                    self.model,
+                    temperature=self.settings.temperature,
+                    seed=job.seed,
+                    grammar=job.grammar,
+                )
+            except Exception as error:  # such as an odd schema of a plugin; the row records it
                 job.settle(error)
                 continue
-            self._begin(job, free)
+            self._begin(job, sampler, free)
 
     def _prepare(self, job: _Job) -> None:
         """Prompt, grammar and limit of a job.
@@ -236,7 +236,7 @@ class _Decoder:
             grammar = grammar_of(request.schema, request.turn)
         except BadInput as error:
             raise BackendError(str(error), kind="invalid") from error
-        job.grammar = grammar.text.encode("utf-8", "replace")
+        job.grammar = grammar.text
         need = math.ceil(grammar.longest / _CHARS_PER_TOKEN)
         if need > job.limit:
             raise BackendError(
@@ -254,7 +254,7 @@ class _Decoder:
             return f"raise context=, up to {self.model.trained:,} with this model"
         return "take a model with a longer context, or the persona instead of the guide"
 
-    def _begin(self, job: _Job, free: list[_Sequence]) -> None:
+    def _begin(self, job: _Job, sampler: Sampler, free: list[_Sequence]) -> None:
         """Puts a job where its prompt's beginning lies already, or copies that there."""
         shared, source = 0, free[0]
         for sequence in [*free, *self.sequences] if self.model.shares else []:
@@ -273,41 +273,14 @@ class _Decoder:
         place.held, place.pending, place.made = job.prompt[:shared], job.prompt[shared:], []
         place.job, place.since = job, self.jobs
         self.jobs += 1
-        place.sampler = self._sampler(job.seed)
-        if job.grammar is not None:
-            init = self.lib.llama_sampler_init_grammar
-            place.grammar = init(self.model.vocab, job.grammar, b"root")
-            if not place.grammar:
-                job.settle(BackendError("llama.cpp refuses the grammar made of the schema"))
-                self._leave(place)
-
-    def _sampler(self, seed: int) -> Any:
-        lib = self.lib
-        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
-        if self.settings.temperature == 0:
-            parts = [lib.llama_sampler_init_greedy()]
-        else:
-            parts = [
-                lib.llama_sampler_init_top_k(_TOP_K),
-                lib.llama_sampler_init_min_p(_MIN_P, 1),
-                lib.llama_sampler_init_temp(self.settings.temperature),
-                lib.llama_sampler_init_dist(seed),
-            ]
-        for part in parts:
-            lib.llama_sampler_chain_add(chain, part)
-        return chain
+        place.sampler = sampler
 
     def _leave(self, sequence: _Sequence) -> None:
         """Frees a place; what is evaluated there stays, for a prompt that begins alike."""
-        for sampler in (sequence.sampler, sequence.grammar):
-            if sampler:
-                self.lib.llama_sampler_free(sampler)
-        sequence.sampler = sequence.grammar = sequence.job = None
+        if sequence.sampler:
+            sequence.sampler.close()
+        sequence.sampler = sequence.job = None
         sequence.pending = []
-
-    def _forget(self, sequence: _Sequence) -> None:
-        self.lib.llama_memory_seq_rm(self.memory, sequence.number, -1, -1)
-        sequence.held = []
 
     def _step(self) -> None:
         """Evaluates what is pending, as much as a batch takes, and draws where a prompt ends."""
@@ -339,30 +312,39 @@ class _Decoder:
             self._draw(sequence, at)
 
     def _make_room(self) -> None:
-        """Clears places that are not in use; failing that, puts the youngest job off."""
-        kept = [s for s in self.sequences if s.job is None and s.held]
-        if not kept:
-            youngest = max((s for s in self.sequences if s.job), key=lambda s: s.since)
-            assert youngest.job is not None
-            self.waiting.appendleft(youngest.job)
+        """Clears places that are not in use; failing that, puts the youngest job off.
+
+        One job alone finds room for the whole context.
+        """
+        idle = [s for s in self.sequences if s.job is None and s.held]
+        busy = [s for s in self.sequences if s.job]
+        if not idle:
+            youngest = max(busy, key=lambda s: s.since)
+            if youngest.job and len(busy) > 1:
+                self.waiting.appendleft(youngest.job)
+            elif youngest.job:
+                youngest.job.settle(BackendError("llama.cpp finds no room in its memory"))
             self._leave(youngest)
-            kept = [youngest]
-        for sequence in kept:
-            self._forget(sequence)
+            idle = [youngest]
+        for sequence in idle:
+            self.lib.llama_memory_seq_rm(self.memory, sequence.number, -1, -1)
+            sequence.held = []
 
     def _draw(self, sequence: _Sequence, at: int) -> None:
-        job = sequence.job
+        job, sampler = sequence.job, sequence.sampler
         assert job is not None
-        token: int = self.lib.llama_sampler_sample(sequence.sampler, self.ctx, at)
-        if sequence.grammar:
-            if not self._allows(sequence.grammar, token):
-                token = self._among_allowed(sequence, at)
-            if not self.model.ends(token):
-                self.lib.llama_sampler_accept(sequence.grammar, token)
+        assert sampler is not None
+        token = sampler.draw(self.ctx, at)
+        if token < 0:
+            job.settle(
+                BackendError("the model has no token that the schema allows", kind="invalid")
+            )
+            self._leave(sequence)
+            return
         ended = self.model.ends(token)
         if not ended:
             sequence.made.append(token)
-            ended = bool(sequence.grammar) and self._complete(sequence.grammar)
+            ended = sampler.complete()
         if not ended and len(sequence.made) < job.limit:
             sequence.pending = [token]
             return
@@ -385,40 +367,6 @@ class _Decoder:
         return BackendError(
             why, kind="truncated", usage=usage, model=self.name, stop_reason="length"
         )
-
-    def _complete(self, grammar: Any) -> bool:
-        return self.model.end >= 0 and self._allows(grammar, self.model.end)
-
-    def _allows(self, grammar: Any, token: int) -> bool:
-        self.one[0].id, self.one[0].logit = token, 0.0
-        self.alone.size, self.alone.selected = 1, -1
-        self.lib.llama_sampler_apply(grammar, ctypes.byref(self.alone))
-        return bool(self.one[0].logit == 0.0)
-
-    def _among_allowed(self, sequence: _Sequence, at: int) -> int:
-        """Draws among the tokens that the grammar allows, of the likeliest ones first."""
-        import numpy as np
-
-        logits = np.ctypeslib.as_array(
-            self.lib.llama_get_logits_ith(self.ctx, at), (self.model.size,)
-        )
-        data_type = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-        for width in (*_WIDER, self.model.size):
-            found = np.zeros(min(width, self.model.size), data_type)
-            found["id"] = np.argpartition(logits, -len(found))[-len(found) :]
-            found["logit"] = logits[found["id"]]
-            self._apply(sequence.grammar, found)
-            found = found[np.isfinite(found["logit"])].copy()
-            if len(found):
-                return int(found["id"][self._apply(sequence.sampler, found)])
-        raise BackendError("the model has no token that the grammar allows", fatal=True)
-
-    def _apply(self, sampler: Any, found: Any) -> int:
-        lib = self.lib
-        data = found.ctypes.data_as(ctypes.POINTER(lib.llama_token_data))
-        array = lib.llama_token_data_array(data, len(found), -1, False)
-        lib.llama_sampler_apply(sampler, ctypes.byref(array))
-        return int(array.selected)
 
 
 def _common(a: list[int], b: list[int]) -> int:

