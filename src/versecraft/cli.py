@@ -382,28 +382,105 @@ def balance(
 
     Example: versecraft balance --role educator
     """
-    from .balancing import Balancer
-    from .dataset import build_dataset
-
     project = _project(workspace)
-    settings = project.workspace.settings
-    seed = settings.seed if seed is None else seed
-    mixture = Balancer(
-        bad_share=settings.balance.bad_share if bad_share is None else bad_share,
-        min_tasks=settings.balance.min_tasks,
-        seed=seed,
-    ).balance(e for e in project.examples() if e.role == role)
-    data = build_dataset(
-        mixture, role=role, valid=settings.balance.valid, seed=seed, cost=project.spent()
-    )
-    folder = data.write(project.workspace.inside(f"data/{role}_training"))
+    mixture, data = project.balance(role, bad_share=bad_share, seed=seed)
     if as_json:
         _print({"mixture": mixture.report(), "card": dict(data.card)}, True)
         return
     if role == "educator":
         _print(mixture)
     _print(data)
-    _print(f"Written to {folder.relative_to(project.workspace.root)}")
+    _print(f"Written to data/{role}_training. Look at it with: versecraft xray --role {role}")
+
+
+@app.command()
+def xray(
+    role: Annotated[
+        Literal["educator", "poet"], typer.Option(help="Whose training set.")
+    ] = "educator",
+    base: Annotated[
+        str | None,
+        typer.Option(help="The model to be trained.", show_default="versecraft.toml"),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page to this file.")] = None,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what of each row the loss sees, and find what must not be trained on.
+
+    Exit code 1 when something is found; train would refuse as well.
+
+    Example: versecraft xray --role poet --html reports/xray.html
+    """
+    from .training_data import read_split
+    from .xray import xray as look
+
+    place = _project(workspace).workspace
+    found = look(
+        read_split(place.data_set(role)), base=place.base(base or place.settings.training.base)
+    )
+    if html:
+        found.html(html)
+    _print(found.report() if as_json else found, as_json)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    role: Annotated[Literal["educator", "poet"], typer.Argument(help="Which model.")],
+    trainer: Annotated[
+        str | None, typer.Option(help="trl or unsloth.", show_default="versecraft.toml")
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="The model to train further.", show_default="versecraft.toml"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="How many steps.", show_default="versecraft.toml")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The folder in models/.", show_default="ROLE-v1")
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Train on the balanced set. Run it again to go on after a stop.
+
+    Example: versecraft train educator --steps 200
+    """
+    project = _project(workspace)
+    name = name or f"{role}-v1"
+    found = project.train(role, name, trainer=trainer, base=base, steps=steps)
+    _print(found.report() if as_json else found, as_json)
+    if not as_json:
+        _print(f"Make a GGUF of it with: versecraft export models/{name}")
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Its folder, such as models/educator-v1.")],
+    quantization: Annotated[
+        str | None,
+        typer.Option(help="Such as Q8_0 or F16.", show_default="versecraft.toml"),
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a trained model as one GGUF file beside its folder.
+
+    Example: versecraft export models/educator-v1
+    """
+    project = _project(workspace)
+    file = project.export(checkpoint.name, quantization=quantization)
+    if as_json:
+        _print({"file": str(file), "bytes": file.stat().st_size}, True)
+        return
+    _print(f"Wrote {file}, {file.stat().st_size / 1e6:,.1f} MB.")
+    _print(
+        f'Use it with: --backend gguf:models/{file.name}, or as local = "gguf:models/{file.name}" '
+        'and local_system = "persona" in versecraft.toml.'
+    )
 
 
 @app.command()

@@ -10,18 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from .backends import Backend, BatchBackend
+from .balancing import Balancer
 from .batches import Journal
 from .corpus import read_corpus
 from .errors import BadInput, UnknownName
 from .ledger import read_rows
 from .matching import Matcher, Matches
+from .dataset import build_dataset
+from .exporting import export
+from .generating import generate
 from .planning import CHARS_PER_TOKEN, bill, items, plan
-from .plugins import get_task, list_tasks
-from .records import Corpus, Example, Item, Poem, Price, RevisionItem, digest
+from .plugins import get_task, get_trainer, list_tasks
+from .records import Corpus, Example, Item, Poem, Price, RevisionItem, Role, digest
 from .runs import Cost, Plan, Run, Tokens, read_run
+from .trainers import Checkpoint, read_checkpoint
+from .training_data import Mixture, Split, read_split
 from .workspace import Workspace
 
-__all__ = ["PHASES", "Project", "Step", "steps"]
+__all__ = ["PHASES", "Project", "Step", "interim", "steps"]
 
 
 @dataclass(frozen=True)
@@ -109,15 +115,17 @@ class Project:
             options: For the backend, such as `concurrency`.
         """
         place = self.workspace
-        trained = backend is None and step.backend == "local"
+        system = "guide"
         if backend is None or isinstance(backend, str):
-            backend = place.backend(backend or step.backend, **options)
+            spec = backend or step.backend
+            system = place.system(spec)
+            backend = place.backend(spec, **options)
         return plan(
             get_task(step.task),
             list(self.items(step))[:limit],
             backend,
             ledger=place.ledger(step.phase, step.task),
-            system=place.settings.roles.local_system if trained else "guide",
+            system=system,
         )
 
     def forecast(self, step: Step, plan: Plan, limit: int | None = None) -> tuple[int, Cost]:
@@ -165,6 +173,51 @@ class Project:
         ledgers = [self.workspace.ledger(step.phase, step.task) for step in steps()]
         return sum(row.cost for ledger in ledgers for row in read_rows(ledger)[0])
 
+    def balance(
+        self, role: Role, *, bad_share: float | None = None, seed: int | None = None
+    ) -> tuple[Mixture, Split]:
+        """Mixes what the ledgers hold, splits it by poem, and writes the data set's folder."""
+        settings = self.workspace.settings
+        seed = settings.seed if seed is None else seed
+        mixture = Balancer(
+            bad_share=settings.balance.bad_share if bad_share is None else bad_share,
+            min_tasks=settings.balance.min_tasks,
+            seed=seed,
+        ).balance(e for e in self.examples() if e.role == role)
+        data = build_dataset(
+            mixture, role=role, valid=settings.balance.valid, seed=seed, cost=self.spent()
+        )
+        data.write(self.workspace.data_set(role))
+        return mixture, data
+
+    def train(
+        self,
+        role: Role,
+        name: str,
+        *,
+        trainer: str | None = None,
+        base: str | None = None,
+        steps: int | None = None,
+    ) -> Checkpoint:
+        """Trains on the data set of a role; the checkpoint's folder is `models/<name>`."""
+        wanted = self.workspace.settings.training
+        steps = steps or wanted.steps
+        options = {"steps": steps} if steps else {}
+        return get_trainer(trainer or wanted.trainer, **options).train(
+            read_split(self.workspace.data_set(role)),
+            base=self.workspace.base(base or wanted.base),
+            into=self.workspace.inside(f"models/{name}"),
+        )
+
+    def export(self, name: str, *, quantization: str | None = None) -> Path:
+        """Writes `models/<name>.gguf` from the checkpoint in `models/<name>`."""
+        folder = self.workspace.inside(f"models/{name}")
+        return export(
+            read_checkpoint(folder),
+            quantization=quantization or self.workspace.settings.training.quantization,
+            into=folder.with_name(f"{folder.name}.gguf"),
+        )
+
     def leave(self, step: Step) -> Path:
         """Writes all answered rows of a step where its phase leaves them."""
         file = self.workspace.inside(step.file)
@@ -201,6 +254,28 @@ class Project:
                 }
             )
         return found
+
+
+def interim(project: Project) -> list[Run]:
+    """Trains educator v1 on the seed data and does with it, on this machine, what is easy.
+
+    Briefs, autopsies of all bad poems, lessons, more critiques of good poems; then the whole
+    educator's set is balanced anew. Call it again to go on after a stop.
+
+    Returns:
+        A run for each of these tasks.
+    """
+    gguf = "models/educator-v1.gguf"
+    if not project.workspace.inside(gguf).is_file():
+        project.balance("educator")
+        project.train("educator", "educator-v1")
+        project.export("educator-v1")
+    runs = []
+    for step in steps("interim"):
+        runs.append(generate(project.plan(step, f"gguf:{gguf}")))
+        project.leave(step)
+    project.balance("educator")
+    return runs
 
 
 def _seed_critiques(p: Project) -> Iterable[Any]:

@@ -20,6 +20,8 @@ from .tasks import Task
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_SAID = ("invalid", "rejected", "truncated")
+
 __all__ = ["Cost", "Job", "Plan", "Run", "Spent", "Tokens", "read_run"]
 
 
@@ -299,6 +301,20 @@ class Run(Shown):
         """How many failed, by kind of error."""
         return dict(Counter(r.error.kind for r in self.rows if r.error))
 
+    def validity(self) -> dict[str, float]:
+        """Shares of what came back: `schema`, answers that fit; `quotes`, quotations in the poem.
+
+        Every answer that came back counts, those that were refused too.
+        """
+        said = [r for r in self.rows if r.output or (r.error and r.error.kind in _SAID)]
+        misfits = sum(bool(r.error and r.error.kind == "invalid") for r in said)
+        places = [line for r in said if r.output for line in _places(r.output)]
+        false = sum(bool(r.error and "is not in the poem" in r.error.message) for r in said)
+        return {
+            "schema": 1 - misfits / max(1, len(said)),
+            "quotes": 1 - (false + places.count(None)) / max(1, false + len(places)),
+        }
+
     def report(self) -> dict[str, Any]:
         """The counts as plain values."""
         return {
@@ -375,6 +391,18 @@ def read_run(task: Task[Any, Any], items: Iterable[Item], path: str | Path) -> R
         rows=tuple(row for _, row in pairs),
         cached=len(pairs),
     )
+
+
+def _places(value: Any) -> Iterator[int | None]:
+    """The line of every quotation in an output."""
+    if isinstance(value, dict):
+        if "quote" in value:
+            yield value.get("line")
+        for part in value.values():
+            yield from _places(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _places(part)
 
 
 def _as_said(task: Task[Any, Any], output: dict[str, Any]) -> str:

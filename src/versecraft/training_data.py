@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -184,6 +185,34 @@ class Split(Shown, Record):
         ]
         lines += [f"Left out, {reason}: {n:,}" for reason, n in self.card["dropped"].items()]
         return Group(table, *lines, *self.card["notes"])
+
+
+def read_split(folder: Path | str) -> Split:
+    """The data set in a folder that `Split.write` filled.
+
+    Raises:
+        BadInput: There is none, or it cannot be read; names file and line.
+    """
+    folder = Path(folder)
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    facts = re.search(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    if _MARK not in text or not facts:
+        raise BadInput(
+            f"{folder} holds no data set of versecraft. Make one with: versecraft balance"
+        )
+    train, valid = (tuple(read_examples(folder / f"{side}.jsonl")) for side in ("train", "valid"))
+    if not train:
+        raise BadInput(f"{folder} has no row to train on. Make the data set again.")
+    found = json.loads(facts[1])
+    return Split(
+        role=train[0].role,
+        train=train,
+        valid=valid,
+        dropped=(),
+        groups=found.get("groups", 0),
+        card=found,
+    )
 
 
 def read_examples(path: Path | str) -> Iterator[Example]:

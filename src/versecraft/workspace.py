@@ -34,7 +34,8 @@ class Roles(Record):
 
     Attributes:
         local_system: "guide" while `local` is a general model; "persona" once it is an educator
-            that was trained here, which knows the tasks and has never seen a guide.
+            that was trained here, which knows the tasks and has never seen a guide. A GGUF in
+            `models/` is always taken for one.
     """
 
     opus: str = "claude:claude-opus-5-5"
@@ -56,6 +57,21 @@ class Matching(Record):
     strategy: Literal["topical", "random"] = "topical"
     k: Annotated[int, Field(ge=1)] = 1
     orders: Literal["balanced", "both"] = "balanced"
+
+
+class Training(Record):
+    """How the two models are trained.
+
+    Attributes:
+        trainer: "trl", which trains anywhere, or "unsloth", for CUDA.
+        base: The model that is trained further: "embedded", a GGUF file, a folder, a hub id.
+        steps: How many steps; None for three times through the data.
+    """
+
+    trainer: str = "trl"
+    base: str = "embedded"
+    steps: Annotated[int, Field(ge=1)] | None = None
+    quantization: str = "Q8_0"
 
 
 class Balance(Record):
@@ -93,6 +109,7 @@ class Settings(Record):
     quotas: Quotas = Quotas()
     matching: Matching = Matching()
     balance: Balance = Balance()
+    training: Training = Training()
     reset: Reset = Reset()
     prices: dict[str, Price] = {}
 
@@ -178,6 +195,22 @@ class Workspace:
         """Where the answers of a task are kept; a plugin's are in a folder of its own."""
         return self.inside(f"runs/{f'plugins/{task}' if '/' in task else f'{phase}/{task}'}.jsonl")
 
+    def system(self, role_or_spec: str) -> Literal["guide", "persona"]:
+        """What a role or a backend is told: a model that was trained here knows the tasks."""
+        roles = self.settings.roles
+        scheme, _, rest = str(roles.model_dump().get(role_or_spec, role_or_spec)).partition(":")
+        if scheme == "gguf" and (self.root / rest).parent == self.root / "models":
+            return "persona"
+        return roles.local_system if role_or_spec == "local" else "guide"
+
+    def data_set(self, role: str) -> Path:
+        """Where the data set of a role is."""
+        return self.inside(f"data/{role}_training")
+
+    def base(self, base: str) -> str:
+        """A base model as the trainers take it: a path in the workspace where there is one."""
+        return str(self.root / base) if (self.root / base).exists() else base
+
     def inside(self, path: str | Path) -> Path:
         """A path under the workspace, checked to be there.
 
@@ -194,7 +227,7 @@ class Workspace:
         roles = self.settings.roles.model_dump()
         spec = str(roles.get(role_or_spec, role_or_spec))
         scheme, _, rest = spec.partition(":")
-        if scheme == "replay":
+        if scheme in ("replay", "gguf"):
             rest = str(self.root / rest)
         model = rest.partition(";")[0]
         if model in self.settings.prices:
