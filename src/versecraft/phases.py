@@ -7,18 +7,18 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .backends import Backend, BatchBackend
 from .balancing import Balancer
 from .batches import Journal
 from .corpus import read_corpus
-from .errors import BadInput, UnknownName
-from .ledger import read_rows
-from .matching import Matcher, Matches
 from .dataset import build_dataset
+from .errors import BadInput, UnknownName
 from .exporting import export
 from .generating import generate
+from .ledger import read_rows
+from .matching import Matcher, Matches
 from .planning import CHARS_PER_TOKEN, bill, items, plan
 from .plugins import get_task, get_trainer, list_tasks
 from .records import Corpus, Example, Item, Poem, Price, RevisionItem, Role, digest
@@ -115,7 +115,7 @@ class Project:
             options: For the backend, such as `concurrency`.
         """
         place = self.workspace
-        system = "guide"
+        system: Literal["guide", "persona"] = "guide"
         if backend is None or isinstance(backend, str):
             spec = backend or step.backend
             system = place.system(spec)

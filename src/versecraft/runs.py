@@ -396,8 +396,8 @@ def read_run(task: Task[Any, Any], items: Iterable[Item], path: str | Path) -> R
 def _places(value: Any) -> Iterator[int | None]:
     """The line of every quotation in an output."""
     if isinstance(value, dict):
-        if "quote" in value:
-            yield value.get("line")
+        if "quote" in value and "line" in value:
+            yield value["line"]
         for part in value.values():
             yield from _places(part)
     elif isinstance(value, list):
