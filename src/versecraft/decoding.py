@@ -127,6 +127,7 @@ class _Decoder:
         self.sequences = [_Sequence(n) for n in range(settings.sequences)]
         self.waiting: deque[_Job] = deque()
         self.jobs = 0
+        self.full = False
         lib = self.lib
         params = lib.llama_context_default_params()
         params.n_ctx = self.context + _EXTRA * (settings.sequences - 1)
@@ -191,7 +192,7 @@ class _Decoder:
 
         Then it finds there what its prompt shares with theirs.
         """
-        while self.waiting and all(len(s.pending) <= 1 for s in self.sequences):
+        while self.waiting and not self.full and all(len(s.pending) < 2 for s in self.sequences):
             free = [sequence for sequence in self.sequences if sequence.job is None]
             if not free:
                 return
@@ -222,12 +223,10 @@ class _Decoder:
         job.prompt = self.model.prompt([*system, *request.messages()])
         size, room = len(job.prompt), self.context - len(job.prompt)
         job.limit = min(request.max_tokens, room)
-        usage = Usage(requests=1)
         if room < 1:
             raise BackendError(
                 f"the prompt has {size:,} tokens and the context {self.context:,}; {self._more()}",
                 kind="truncated",
-                usage=usage,
                 model=self.name,
             )
         if request.schema is None:
@@ -245,7 +244,6 @@ class _Decoder:
                 f"{room:,} of the context's {self.context:,}. {self._more().capitalize()}; or "
                 "raise max_tokens, or bound the schema.",
                 kind="truncated",
-                usage=usage,
                 model=self.name,
             )
 
@@ -281,6 +279,7 @@ class _Decoder:
             sequence.sampler.close()
         sequence.sampler = sequence.job = None
         sequence.pending = []
+        self.full = False
 
     def _step(self) -> None:
         """Evaluates what is pending, as much as a batch takes, and draws where a prompt ends."""
@@ -314,7 +313,7 @@ class _Decoder:
     def _make_room(self) -> None:
         """Clears places that are not in use; failing that, puts the youngest job off.
 
-        One job alone finds room for the whole context.
+        It waits until another one ends. A job alone has room for the whole context.
         """
         idle = [s for s in self.sequences if s.job is None and s.held]
         busy = [s for s in self.sequences if s.job]
@@ -325,6 +324,7 @@ class _Decoder:
             elif youngest.job:
                 youngest.job.settle(BackendError("llama.cpp finds no room in its memory"))
             self._leave(youngest)
+            self.full = len(busy) > 1
             idle = [youngest]
         for sequence in idle:
             self.lib.llama_memory_seq_rm(self.memory, sequence.number, -1, -1)
