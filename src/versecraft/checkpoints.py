@@ -26,30 +26,26 @@ def claimed(folder: Path, facts: Mapping[str, Any]) -> Iterator[bool]:
     from filelock import FileLock, Timeout
 
     found = facts_in(folder)
-    if found is None and folder.is_dir() and any(p.name != ".lock" for p in folder.iterdir()):
+    if found is None and folder.is_dir() and any(p.name[0] != "." for p in folder.iterdir()):
         raise BadInput(
             f"{folder} holds files that no versecraft trainer wrote. Give an empty folder, or one "
             "that is not there yet."
         )
     if any(a.name == "data" and b.name in ("raw", "processed") for a, b in _parents(folder)):
         raise BadInput(f"{folder} is inside the user's own data. Give another folder.")
-    differ = [
-        name
-        for name in ("role", "trainer", "base", "data", "settings")
-        if found is not None and found[name] != facts[name]
-    ]
+    differ = [*_differences(found, facts)] if found else []
     if differ:
         raise BadInput(
-            f"{folder} belongs to another training; it differs in: {', '.join(differ)}. Give "
+            f"{folder} belongs to another training; it had another {', '.join(differ)}. Give "
             "another folder, or remove this one to begin anew."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
-            finished = bool(found and found["finished"])
-            if not finished:
+            found = facts_in(folder)  # as it is now that nobody else writes
+            if not (found and found["finished"]):
                 write_whole(folder / "README.md", readme(found or facts))
-            yield finished
+            yield bool(found and found["finished"])
     except Timeout:
         raise BadInput(
             f"Another process is training into {folder}. Wait until it ends, or give another "
@@ -60,6 +56,13 @@ def claimed(folder: Path, facts: Mapping[str, Any]) -> Iterator[bool]:
 def _parents(folder: Path) -> Iterator[tuple[Path, Path]]:
     whole = [folder.resolve(), *folder.resolve().parents]
     return zip(whole[1:], whole, strict=False)
+
+
+def _differences(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
+    """The names of what is not as it was."""
+    yield from (name for name in ("role", "trainer", "base", "data") if found[name] != facts[name])
+    there, here = found["settings"], facts["settings"]
+    yield from (name for name in here if there.get(name) != here[name])
 
 
 def write_whole(path: Path, text: str) -> None:

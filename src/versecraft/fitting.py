@@ -19,21 +19,19 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from .bases import gguf_of, load_tokenizer
 from .cards import curve, readme
 from .checkpoints import claimed, write_whole
 from .errors import BadInput, MissingExtra
-from .records import Dropped, Record, digest
+from .records import Dropped, digest
 from .tokenising import prepare
-from .trainers import Checkpoint, read_checkpoint
+from .trainers import Checkpoint, Settings, read_checkpoint
 from .training_data import Split
 from .xray import xray
 
-__all__ = ["Settings", "fit"]
+__all__ = ["fit"]
 
 _LIBRARIES = ("versecraft", "torch", "transformers", "trl", "peft", "datasets", "unsloth")
 _SAVED = "saved.json"  # in a checkpoint: it is whole, and how long it took to get there
@@ -42,38 +40,8 @@ Load = Callable[[str, Any], Any]
 """From the base and its tokenizer to the model with a fresh adapter on it."""
 
 
-class Settings(Record):
-    """How to train. The same settings, data and base give the same adapter on one machine.
-
-    Attributes:
-        epochs: How often every row is seen, where `steps` is None.
-        steps: How many steps to take.
-        learning_rate: At its height; it rises over the first 5 % of steps and falls as a cosine.
-        rank: Of the LoRA matrices on all linear layers; they are scaled by two.
-        batch_size: Rows that go through the model at once.
-        accumulate: Batches for one step.
-        max_length: Most tokens of a row; a longer one is left out, never cut.
-        seed: Of the first weights and of the order of rows.
-        eval_every: Steps between two evaluations, which also save; None makes ten in all.
-        patience: Evaluations without a better loss after which training stops; None never does.
-        progress: Whether a bar is shown (in a terminal; elsewhere a line now and then) on stderr.
-    """
-
-    epochs: Annotated[float, Field(gt=0)] = 3.0
-    steps: Annotated[int, Field(gt=0)] | None = None
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    rank: Annotated[int, Field(gt=0)] = 16
-    batch_size: Annotated[int, Field(gt=0)] = 4
-    accumulate: Annotated[int, Field(gt=0)] = 1
-    max_length: Annotated[int, Field(gt=0)] = 2048
-    seed: int = 7
-    eval_every: Annotated[int, Field(gt=0)] | None = None
-    patience: Annotated[int, Field(gt=0)] | None = 3
-    progress: bool = True
-
-
 def fit(
-    settings: Settings, data: Split, *, base: str, into: Path | str, trainer: str, load: Load
+    settings: Settings, data: Split, *, base: Path | str, into: Path | str, trainer: str, load: Load
 ) -> Checkpoint:
     """Trains and leaves a checkpoint folder; called again with the same arguments, goes on.
 
@@ -84,7 +52,7 @@ def fit(
             training, to something else, or to a process that is training into it.
         MissingExtra: A library that trains is not installed.
     """
-    folder = Path(into)
+    folder, base = Path(into), str(base)
     tokenizer = load_tokenizer(base)
     _refuse_unfit(data, base, tokenizer, settings.max_length)
     rows, dropped = prepare(data.train, tokenizer, settings.max_length)
@@ -226,11 +194,12 @@ class _Run:
             data_seed=s.seed,
             max_length=None,  # over-long rows are out already; nothing is cut here
             packing=False,
+            padding_free=False,  # asked for in words, or unsloth runs rows together
             dataset_kwargs={"skip_prepare_dataset": True},
             use_cpu=not cuda,
             bf16=cuda and torch.cuda.is_bf16_supported(),
             fp16=False,
-            gradient_checkpointing=False,
+            gradient_checkpointing=s.save_memory,
             save_total_limit=2,
             eval_strategy="steps" if held else "no",
             eval_steps=self.every,
@@ -305,6 +274,8 @@ class _Run:
 
 def _finish(run: _Run, tokenizer: Any, dropped: list[Dropped], facts: dict[str, Any]) -> None:
     """Moves all into place, the card that says finished last, then clears what is not needed."""
+    for left in run.folder.glob(".writing-*"):  # by one that was killed here
+        shutil.rmtree(left)
     with TemporaryDirectory(dir=run.folder, prefix=".writing-") as aside:
         out = Path(aside)
         run.trainer.model.save_pretrained(out)

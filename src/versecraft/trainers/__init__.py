@@ -6,7 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+from pydantic import Field
 
 from ..cards import MARK
 from ..errors import BadInput
@@ -16,7 +18,7 @@ from ..training_data import Split
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Checkpoint", "Trainer", "facts_in", "read_checkpoint"]
+__all__ = ["Checkpoint", "Settings", "Trainer", "facts_in", "read_checkpoint"]
 
 
 class Checkpoint(Shown, Record):
@@ -45,6 +47,39 @@ class Checkpoint(Shown, Record):
         for name, value in self.report().items():
             table.add_row(name.replace("_", " "), str(value))
         return table
+
+
+class Settings(Record):
+    """How to train. The same settings, data and base give the same adapter on one machine.
+
+    Attributes:
+        epochs: How often every row is seen, where `steps` is None.
+        steps: How many steps to take.
+        learning_rate: At its height; it rises over the first 5 % of steps and falls as a cosine.
+        rank: Of the LoRA matrices on all linear layers; they are scaled by two.
+        batch_size: Rows that go through the model at once; memory grows with it.
+        accumulate: Batches for one step.
+        max_length: Most tokens of a row; a longer one is left out, never cut.
+        seed: Of the first weights and of the order of rows.
+        eval_every: Steps between two evaluations, which also save; None makes ten in all.
+        save_memory: Whether activations are computed again on the way back (gradient
+            checkpointing): much less memory for about a third more time.
+        patience: Evaluations without a better loss after which training stops; None never does.
+        progress: Whether a bar is shown (in a terminal; elsewhere a line now and then) on stderr.
+    """
+
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    steps: Annotated[int, Field(gt=0)] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    rank: Annotated[int, Field(gt=0)] = 16
+    batch_size: Annotated[int, Field(gt=0)] = 2
+    accumulate: Annotated[int, Field(gt=0)] = 2
+    max_length: Annotated[int, Field(gt=0)] = 2048
+    seed: int = 7
+    save_memory: bool = False
+    eval_every: Annotated[int, Field(gt=0)] | None = None
+    patience: Annotated[int, Field(gt=0)] | None = 3
+    progress: bool = True
 
 
 class Trainer(Protocol):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..bases import load_base
+from ..bases import load_model
 from ..errors import MissingExtra
-from ..fitting import Settings, fit
+from ..fitting import fit
 from ..hookspecs import hookimpl
 from ..training_data import Split
-from . import Checkpoint, Trainer
+from . import Checkpoint, Settings, Trainer
 
 __all__ = ["TRL"]
 
@@ -19,7 +19,7 @@ __all__ = ["TRL"]
 class TRL(Settings):
     """LoRA with TRL and PEFT. `get_trainer("trl", steps=100)`; settings as in `Settings`."""
 
-    def train(self, data: Split, *, base: str = "embedded", into: Path | str) -> Checkpoint:
+    def train(self, data: Split, *, base: Path | str = "embedded", into: Path | str) -> Checkpoint:
         """Trains an adapter; see `versecraft.fitting.fit`.
 
         Args:
@@ -39,7 +39,7 @@ class TRL(Settings):
             from transformers import set_seed
         except ImportError as error:
             raise MissingExtra("Training", "train") from error
-        model, _ = load_base(base)
+        model = load_model(base)
         set_seed(self.seed)
         lora = LoraConfig(
             r=self.rank,

@@ -7,12 +7,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..bases import gguf_of, load_base
+from ..bases import gguf_of, load_model
 from ..errors import BadInput, MissingExtra
-from ..fitting import Settings, fit
+from ..fitting import fit
 from ..hookspecs import hookimpl
 from ..training_data import Split
-from . import Checkpoint, Trainer
+from . import Checkpoint, Settings, Trainer
 
 __all__ = ["Unsloth"]
 
@@ -28,8 +28,9 @@ class Unsloth(Settings):
     """
 
     load_in_4bit: bool = True
+    save_memory: bool = True
 
-    def train(self, data: Split, *, base: str = "embedded", into: Path | str) -> Checkpoint:
+    def train(self, data: Split, *, base: Path | str = "embedded", into: Path | str) -> Checkpoint:
         """Trains an adapter as `TRL.train` does: the same data, the same folder, the same card.
 
         Raises:
@@ -57,7 +58,7 @@ class Unsloth(Settings):
         with TemporaryDirectory(prefix="versecraft-base-") as aside:
             where = base
             if gguf_of(base):  # unsloth reads no GGUF
-                plain, _ = load_base(base)
+                plain = load_model(base)
                 plain.save_pretrained(aside)
                 tokenizer.save_pretrained(aside)
                 where = aside
