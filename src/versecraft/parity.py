@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .bases import load_base
 from .errors import BadInput, MissingExtra
@@ -13,10 +15,7 @@ from .records import Example, Record, Shown
 from .trainers import Checkpoint
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.console import RenderableType
-
-    Array = np.ndarray[Any, Any]
 
 __all__ = ["Difference", "Parity", "check_parity"]
 
@@ -120,48 +119,38 @@ def check_parity(
         BadInput: There are no examples, or a model cannot be loaded.
         MissingExtra: The extra `train` or `local` is not installed.
     """
-    rows = [tuple(m.model_dump() for m in e.messages) for e in examples]
+    rows = [[m.model_dump() for m in e.messages] for e in examples]
     if not rows:
         raise BadInput("There are no examples to compare on. Pass some, such as data.valid[:20].")
+    # One after the other: two libraries that both keep threads spinning slow each other down.
+    readings = _read(Path(gguf), rows, tokens, threads)
     model, tokenizer = _trained(checkpoint)
-    prompts = [
-        tokenizer.apply_chat_template(row[:-1], add_generation_prompt=True, return_dict=False)
-        for row in rows
-    ]
-    targets = [tokenizer.encode(row[-1]["content"], add_special_tokens=False) for row in rows]
-    longest = max(len(p) + max(len(t), tokens) for p, t in zip(prompts, targets, strict=True))
-    llama = _Llama(Path(gguf), longest + 1, threads)
-    try:
-        other = tuple(n for n, row in enumerate(rows) if llama.prompt(row[:-1]) != prompts[n])
-        differences: list[Difference] = []
-        got = expected = 0.0
-        for n, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
-            got += llama.surprise(prompt, target)
-            answer = llama.greedy(prompt, tokens)
-            logs = _log_probabilities(model, prompt, target)
-            expected -= sum(float(logs[i, token]) for i, token in enumerate(target))
-            logs = _log_probabilities(model, prompt, answer)
-            for i, token in enumerate(answer):
-                if (best := int(logs[i].argmax())) != token:
-                    differences.append(
-                        Difference(
-                            prompt=n,
-                            token=i,
-                            expected=tokenizer.decode([best]),
-                            got=tokenizer.decode([token]),
-                            gap=float(logs[i, best] - logs[i, token]),
-                        )
-                    )
-                    break
-    finally:
-        llama.close()
-    count = sum(map(len, targets))
+    other: list[int] = []
+    differences: list[Difference] = []
+    expected = 0.0
+    for n, (row, reading) in enumerate(zip(rows, readings, strict=True)):
+        prompt = tokenizer.apply_chat_template(
+            row[:-1], add_generation_prompt=True, return_dict=False
+        )
+        if prompt != reading.prompt:
+            other.append(n)
+        of_target, logs = _log_probabilities(model, prompt, reading.target, reading.answer)
+        expected -= sum(float(of_target[i, token]) for i, token in enumerate(reading.target))
+        for i, token in enumerate(reading.answer):
+            if (best := int(logs[i].argmax())) != token:
+                gap = float(logs[i, best] - logs[i, token])
+                ours, theirs = tokenizer.decode([best]), tokenizer.decode([token])
+                differences.append(
+                    Difference(prompt=n, token=i, expected=ours, got=theirs, gap=gap)
+                )
+                break
+    count = sum(len(reading.target) for reading in readings)
     return Parity(
         gguf=Path(gguf),
         prompts=len(rows),
-        other_tokens=other,
+        other_tokens=tuple(other),
         differences=tuple(differences),
-        perplexity=math.exp(got / count),
+        perplexity=math.exp(sum(reading.surprise for reading in readings) / count),
         expected_perplexity=math.exp(expected / count),
     )
 
@@ -177,72 +166,91 @@ def _trained(checkpoint: Checkpoint) -> tuple[Any, Any]:
     template = checkpoint.path / "chat_template.jinja"
     if template.is_file():
         tokenizer.chat_template = template.read_text("utf-8")
-    return PeftModel.from_pretrained(model, checkpoint.path).eval(), tokenizer
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # peft's own
+        return PeftModel.from_pretrained(model, checkpoint.path).eval(), tokenizer
 
 
-def _log_probabilities(model: Any, prompt: Sequence[int], answer: Sequence[int]) -> Any:
-    """Log-probabilities of every token at each place of an answer, given what stands before."""
+def _log_probabilities(model: Any, prompt: Sequence[int], *answers: Sequence[int]) -> list[Any]:
+    """Log-probabilities of every token at each place of each answer to a prompt."""
     import torch
 
+    found = []
     with torch.no_grad():
-        ids = torch.tensor([[*prompt, *answer]], device=model.device)
-        logits = model(ids, logits_to_keep=len(answer) + 1).logits[0, :-1]
-        return torch.log_softmax(logits.float(), dim=-1).cpu()
+        read = model(torch.tensor([prompt], device=model.device), logits_to_keep=1)
+        for answer in answers:
+            ids = torch.tensor([answer], device=model.device)
+            rest = model(ids, past_key_values=deepcopy(read.past_key_values))
+            logits = torch.cat([read.logits[0], rest.logits[0, :-1]])
+            found.append(torch.log_softmax(logits.float(), dim=-1).cpu())
+    return found
 
 
-class _Llama:
-    """The GGUF in llama.cpp, asked for its raw likelihoods."""
+class _Reading(NamedTuple):
+    """What the GGUF makes of an example: token ids, and the target's surprise in nats."""
 
-    def __init__(self, gguf: Path, context: int, threads: int | None) -> None:
-        try:
-            from llama_cpp import Llama
-            from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-        except ImportError as error:
-            raise MissingExtra("Running a GGUF", "local") from error
-        if not gguf.is_file():
-            raise BadInput(f"There is no file {gguf}. Export it first.")
-        self.llama: Any = Llama(
-            str(gguf), n_ctx=context, logits_all=True, n_threads=threads, verbose=False
-        )
-        name = self.llama.detokenize
-        self.formatter = Jinja2ChatFormatter(
-            self.llama.metadata["tokenizer.chat_template"],
-            eos_token=name([self.llama.token_eos()], special=True).decode(),
-            bos_token=name([self.llama.token_bos()], special=True).decode(),
-        )
+    prompt: list[int]
+    target: list[int]
+    surprise: float
+    answer: list[int]
 
-    def close(self) -> None:
-        self.llama.close()
 
-    def prompt(self, messages: Sequence[dict[str, str]]) -> list[int]:
-        """The token ids of a prompt, by the template inside the file."""
-        chat: list[Any] = list(messages)
-        text = self.formatter(messages=chat).prompt
-        ids: list[int] = self.llama.tokenize(text.encode(), add_bos=False, special=True)
-        return ids
+def _read(
+    gguf: Path, rows: Sequence[list[dict[str, str]]], tokens: int, threads: int | None
+) -> list[_Reading]:
+    try:
+        from llama_cpp import Llama
+        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+    except ImportError as error:
+        raise MissingExtra("Running a GGUF", "local") from error
+    if not gguf.is_file():
+        raise BadInput(f"There is no file {gguf}. Export it first.")
+    words: Any = Llama(str(gguf), vocab_only=True, verbose=False)
+    ends = [words.token_eos(), words.token_bos()]
+    eos, bos = (words.detokenize([token], special=True).decode() for token in ends)
+    formatter: Any = Jinja2ChatFormatter(words.metadata["tokenizer.chat_template"], eos, bos)
 
-    def surprise(self, prompt: Sequence[int], answer: Sequence[int]) -> float:
-        """The negative log-likelihood of an answer, in nats."""
-        import numpy as np
+    def ids(text: str) -> list[int]:
+        found: list[int] = words.tokenize(text.encode(), add_bos=False, special=True)
+        return found
 
-        self.llama.reset()
-        self.llama.eval([*prompt, *answer])
-        first = len(prompt) - 1
-        logits = self.llama.scores[first : first + len(answer)].astype(np.float64)
-        peak = logits.max(axis=1, keepdims=True)
-        total = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
-        return float((total - logits[np.arange(len(answer)), list(answer)]).sum())
+    pairs = [(ids(formatter(messages=row[:-1]).prompt), ids(row[-1]["content"])) for row in rows]
+    words.close()
+    longest = max(len(prompt) + max(len(target), tokens) for prompt, target in pairs)
+    llama: Any = Llama(
+        str(gguf), n_ctx=longest + 1, logits_all=True, n_threads=threads, verbose=False
+    )
+    try:
+        return [
+            _Reading(
+                prompt, target, _surprise(llama, prompt, target), _greedy(llama, prompt, tokens)
+            )
+            for prompt, target in pairs
+        ]
+    finally:
+        llama.close()
 
-    def greedy(self, prompt: Sequence[int], tokens: int) -> list[int]:
-        """The likeliest tokens, one after another, up to the end of the turn."""
-        # The prompt has just been read: all after it is forgotten, but for its last token, which is
-        # read again to have its logits.
-        self.llama.n_tokens = len(prompt) - 1
-        self.llama.eval(prompt[-1:])
-        answer: list[int] = []
-        while len(answer) < tokens:
-            answer.append(int(self.llama.scores[self.llama.n_tokens - 1].argmax()))
-            if answer[-1] == self.llama.token_eos():
-                break
-            self.llama.eval(answer[-1:])
-        return answer
+
+def _surprise(llama: Any, prompt: list[int], target: list[int]) -> float:
+    """The negative log-likelihood of a target, in nats."""
+    import numpy as np
+
+    llama.reset()
+    llama.eval([*prompt, *target])
+    first = len(prompt) - 1
+    logits = llama.scores[first : first + len(target)].astype(np.float64)
+    peak = logits.max(axis=1, keepdims=True)
+    total = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
+    return float((total - logits[np.arange(len(target)), target]).sum())
+
+
+def _greedy(llama: Any, prompt: list[int], tokens: int) -> list[int]:
+    """The likeliest tokens after a prompt that has just been read, to the end of the turn."""
+    llama.n_tokens = len(prompt) - 1  # the last one is read again, to have its logits
+    llama.eval(prompt[-1:])
+    answer: list[int] = []
+    while len(answer) < tokens:
+        answer.append(int(llama.scores[llama.n_tokens - 1].argmax()))
+        if answer[-1] == llama.token_eos():
+            break
+        llama.eval(answer[-1:])
+    return answer
