@@ -284,6 +284,7 @@ def test_a_prompt_is_what_the_template_makes_of_it(model: Model) -> None:
 # Answers.
 
 
+@pytest.mark.slow
 def test_each_answer_fits_its_schema_and_each_quote_its_poem() -> None:
     poems = [make_poem(n) for n in range(6)]
     asked = [request(turn_of(p.text), schema=QUOTE, seed=3) for p in poems]
@@ -324,6 +325,7 @@ def test_at_temperature_0_a_seed_does_not_matter() -> None:
     assert cold[0] == cold[1]
 
 
+@pytest.mark.slow
 def test_what_prompts_share_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     guide = "Kettles, ladders and ferries are things that a poem may name. " * 30
     asked = [request(f"Thing {n}?", system=guide, schema=QUOTE) for n in range(4)]
@@ -340,6 +342,7 @@ def test_more_requests_than_places_are_all_answered() -> None:
     assert len(replies(local(concurrency=3), *asked)) == 7
 
 
+@pytest.mark.slow
 def test_requests_that_do_not_fit_together_are_answered_one_after_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -534,6 +537,7 @@ class Spot(Answer):
     mood: Literal["glad", "grim"]
 
 
+@pytest.mark.slow
 def test_a_run_answers_each_item_with_words_of_its_poem(tmp_path: Path) -> None:
     spot: PromptTask[PoemItem, Spot] = PromptTask(
         name="test/spot",
