@@ -34,7 +34,7 @@ from versecraft.plugins import list_tasks
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
-SLOW = {ROOT / "README.md", DOCS / "quickstart.md"}  # they load the sentence model
+SLOW = {ROOT / "README.md", DOCS / "quickstart.md", DOCS / "guides" / "train.md"}  # load models
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 COMMAND = "import sys; sys.argv[0] = 'versecraft'; from versecraft.cli import main; main()"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

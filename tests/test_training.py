@@ -55,7 +55,14 @@ def split(*rows: vc.Example, held: int = 2) -> Split:
 
 
 DATA = split(*map(row, THINGS))
-QUICK = {"steps": 6, "batch_size": 2, "eval_every": 2, "learning_rate": 1e-2, "progress": False}
+QUICK = {
+    "steps": 6,
+    "batch_size": 2,
+    "accumulate": 1,
+    "eval_every": 2,
+    "learning_rate": 1e-2,
+    "progress": False,
+}
 
 
 @pytest.fixture(scope="module")

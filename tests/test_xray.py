@@ -190,6 +190,12 @@ def test_an_empty_answer_is_caught(tokenizer: Any) -> None:
     assert faults(vc.xray(split(row(answer=" ")), base=tokenizer)) == {"response_cut"}
 
 
+def test_a_letter_that_the_base_cannot_write_is_caught(tokenizer: Any) -> None:
+    seen = vc.xray(split(row(answer="a\x16b")), base=tokenizer)
+    assert faults(seen) == {"response_cut"}
+    assert "2 of the answer's 3 letters" in seen.failures[0].detail
+
+
 def test_an_over_long_row_is_left_out_with_its_reason_and_is_no_failure(tokenizer: Any) -> None:
     seen = vc.xray(split(row(), row(turn=POEM * 9)), base=tokenizer, max_length=80)
     assert seen.ok
@@ -234,7 +240,8 @@ def test_a_think_block_that_the_template_writes_is_part_of_the_answer(tokenizer:
     assert seen.samples[0].parts[-1][0] == '<think>\n\n</think>\n\n{"ok":true}<|im_end|>'
 
 
-TEXT = st.text(st.characters(exclude_categories=("Cs", "Co", "Cn")), min_size=1, max_size=60)
+LETTERS = st.characters(exclude_categories=("Cs", "Co", "Cn", "Cc"), include_characters="\n\t")
+TEXT = st.text(LETTERS, min_size=1, max_size=60)
 
 
 @given(turn=TEXT, answer=TEXT)

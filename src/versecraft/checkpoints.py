@@ -12,19 +12,15 @@ from .cards import readme
 from .errors import BadInput
 from .trainers import facts_in
 
-__all__ = ["claimed", "write_whole"]
+__all__ = ["claimed", "has_finished", "write_whole"]
 
 
-@contextmanager
-def claimed(folder: Path, facts: Mapping[str, Any]) -> Iterator[bool]:
-    """Holds a folder for one training; tells whether that has finished.
+def has_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Whether this very training has finished in a folder.
 
     Raises:
-        BadInput: The folder belongs to another training, to something else, or to a process that
-            is training into it.
+        BadInput: The folder belongs to another training, or to something else.
     """
-    from filelock import FileLock, Timeout
-
     found = facts_in(folder)
     if found is None and folder.is_dir() and any(p.name[0] != "." for p in folder.iterdir()):
         raise BadInput(
@@ -39,13 +35,24 @@ def claimed(folder: Path, facts: Mapping[str, Any]) -> Iterator[bool]:
             f"{folder} belongs to another training; it had another {', '.join(differ)}. Give "
             "another folder, or remove this one to begin anew."
         )
+    return bool(found and found["finished"])
+
+
+@contextmanager
+def claimed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
+    """Holds a folder against other processes; its card says that training has not finished.
+
+    Raises:
+        BadInput: Another process is training into it.
+    """
+    from filelock import FileLock, Timeout
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
-            found = facts_in(folder)  # as it is now that nobody else writes
-            if not (found and found["finished"]):
-                write_whole(folder / "README.md", readme(found or facts))
-            yield bool(found and found["finished"])
+            if not has_finished(folder, facts):
+                write_whole(folder / "README.md", readme(facts))
+            yield
     except Timeout:
         raise BadInput(
             f"Another process is training into {folder}. Wait until it ends, or give another "

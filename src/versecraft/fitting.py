@@ -23,7 +23,7 @@ from typing import Any
 
 from .bases import gguf_of, load_tokenizer
 from .cards import curve, readme
-from .checkpoints import claimed, write_whole
+from .checkpoints import claimed, has_finished, write_whole
 from .errors import BadInput, MissingExtra
 from .records import Dropped, digest
 from .tokenising import prepare
@@ -53,6 +53,9 @@ def fit(
         MissingExtra: A library that trains is not installed.
     """
     folder, base = Path(into), str(base)
+    facts = _facts(settings, data, base, trainer)
+    if has_finished(folder, facts):
+        return read_checkpoint(folder)
     tokenizer = load_tokenizer(base)
     _refuse_unfit(data, base, tokenizer, settings.max_length)
     rows, dropped = prepare(data.train, tokenizer, settings.max_length)
@@ -62,16 +65,12 @@ def fit(
             f"All {len(dropped):,} rows to train on are longer than {settings.max_length:,} "
             "tokens. Raise max_length."
         )
-    facts = _facts(settings, data, base, trainer) | {
-        "rows": {"train": len(rows), "valid": len(held), "dropped": len(dropped + dropped_held)}
-    }
-    with claimed(folder, facts) as done:
-        if done:
-            return read_checkpoint(folder)
-        with _calm():
-            run = _Run(settings, facts, folder, rows, held)
-            facts = run.train(load(base, tokenizer), tokenizer)
-            _finish(run, tokenizer, [*dropped, *dropped_held], facts)
+    counts = {"train": len(rows), "valid": len(held), "dropped": len(dropped + dropped_held)}
+    facts["rows"] = counts
+    with claimed(folder, facts), _calm():
+        run = _Run(settings, facts, folder, rows, held)
+        facts = run.train(load(base, tokenizer), tokenizer)
+        _finish(run, tokenizer, [*dropped, *dropped_held], facts)
     return read_checkpoint(folder)
 
 

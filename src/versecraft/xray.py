@@ -216,7 +216,7 @@ def xray(
     gguf: Path | str | None = None,
     max_length: int = 2048,
     samples: int = 3,
-    tokenise: Callable[[Example, Any], Labelled] = as_trained,
+    tokenise: Callable[[Example, Any], Labelled] | None = None,
 ) -> XRay:
     """Looks at every row as the trainers will see it, and finds what must not be trained on.
 
@@ -227,7 +227,7 @@ def xray(
             same. A base that is a GGUF is compared with itself.
         max_length: Most tokens of a row; a longer one is left out.
         samples: How many rows to show whole.
-        tokenise: What makes ids and labels of an example and the tokenizer: by default what
+        tokenise: What makes ids and labels of an example and the tokenizer: None is what
             the trainers use; give that of another training script to look at it.
 
     Raises:
@@ -251,7 +251,7 @@ def xray(
     ]
     seen: dict[str, tuple[Example, Labelled]] = {}
     for name, row in rows:
-        seen[name] = row, tokenise(row, tokenizer)
+        seen[name] = row, (tokenise or as_trained)(row, tokenizer)
         faults = (*_text_faults(row, marks), *_label_faults(row, seen[name][1], tokenizer, end))
         found += [(name, fault) for fault in faults]
     lengths = {name: len(ids) for name, (_, (ids, _)) in seen.items()}

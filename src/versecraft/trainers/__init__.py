@@ -72,8 +72,8 @@ class Settings(Record):
     steps: Annotated[int, Field(gt=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     rank: Annotated[int, Field(gt=0)] = 16
-    batch_size: Annotated[int, Field(gt=0)] = 2
-    accumulate: Annotated[int, Field(gt=0)] = 2
+    batch_size: Annotated[int, Field(gt=0)] = 1
+    accumulate: Annotated[int, Field(gt=0)] = 4
     max_length: Annotated[int, Field(gt=0)] = 2048
     seed: int = 7
     save_memory: bool = False
