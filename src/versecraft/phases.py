@@ -180,7 +180,7 @@ class Project:
         return file
 
     def status(self) -> list[dict[str, Any]]:
-        """For each step: items answered, failed last and under way by the batch, and the dollars."""
+        """For each step: items answered, failed last, under way by the batch; dollars."""
         found = []
         for step in steps():
             ledger = self.workspace.ledger(step.phase, step.task)

@@ -30,6 +30,7 @@ _BUILT_IN = (
     "versecraft.tasks.lesson",
     "versecraft.tasks.poem",
     "versecraft.backends.claude",
+    "versecraft.backends.claude_batch",
     "versecraft.backends.openai",
     "versecraft.backends.replay",
     "versecraft.backends.scripted",

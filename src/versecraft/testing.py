@@ -13,8 +13,16 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from .answers import Answer
-from .attempts import in_words as in_words
-from .backends import Backend, Price, Reply, Request, deadline_of, price_of
+from .attempts import in_words
+from .backends import (
+    Backend,
+    BatchBackend,
+    Price,
+    Reply,
+    Request,
+    deadline_of,
+    price_of,
+)
 from .backends.scripted import Scripted
 from .errors import BackendError, ErrorKind, PluginError, TaskError, VersecraftError
 from .plugins import lacks
@@ -336,8 +344,16 @@ def _reply_problems(what: str, said: Any) -> Iterator[str]:
 def _asked(backend: Backend, requests: Iterable[Request]) -> list[Any]:
     """What a backend returns or raises, asked in an event loop of its own as a run does."""
 
+    async def by_the_batch(backend: BatchBackend, request: Request) -> Any:
+        batch = await backend.submit({"check": request})
+        while not (await backend.state(batch)).ended:
+            await asyncio.sleep(0.5)
+        return [outcome async for _, outcome in backend.collect(batch)][0]
+
     async def ask(request: Request) -> Any:
         try:
+            if isinstance(backend, BatchBackend):
+                return await by_the_batch(backend, request)
             async with asyncio.timeout(deadline_of(backend)):
                 return await backend.complete(request)
         except Exception as error:
