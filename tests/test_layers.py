@@ -20,7 +20,7 @@ LAYERS = (
         "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",
         "progress",
     },
-    {"tasks", "trainers", "grouping"},
+    {"tasks", "trainers", "grouping", "anthropic_api"},
     {"hookspecs", "ledger"},
     {"plugins", "runs", "tasks.*", "backends.*", "trainers.*"},
     {"workspace", "attempts", "batches"},
