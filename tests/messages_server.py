@@ -2,7 +2,7 @@
 
     python tests/messages_server.py --port 0        # prints the port
 
-Endpoints, checked as the documentation and the SDK's types say (no SSE, no tools):
+Endpoints, checked by `messages_rules.py` (no SSE, no tools):
     POST /v1/messages · POST /v1/messages/count_tokens
     POST, GET /v1/messages/batches · GET, DELETE …/{id} · POST …/{id}/cancel · GET …/{id}/results
     POST /v1/chat/completions (for the `openai:` backend)
@@ -21,6 +21,13 @@ counted over live and batch):
 Options: seed 7, latency 0, retry_after 1, drip_seconds 3600, batch_seconds 0.3 (until a batch
 ends), ttl (seconds a cached prefix lives, in place of 5 minutes or 1 hour), rpm, itpm, otpm (token
 buckets; only with one of these are there anthropic-ratelimit-* headers), max_concurrent.
+
+Stats, absent while 0: of /v1/messages sent, refused_requests (not valid; batch items too), requests
+(the valid ones), over_rate, over_concurrent, most_in_flight, impatient; one per fault (429, reset,
+errored, api_500, create_lost …); counted, batches, batch_items; paid, tokens_in, tokens_out,
+cache_written, cache_written_1h, cache_read and cold_writes over all, the same with _batch over
+batch items, and with _unseen over replies that broke off; answered (turns answered well),
+answered_again, first_at, last_at.
 
 A token is four characters of text or of output format. A prefix (model, output format, blocks up
 to a breakpoint) can be read once the first answer that writes it has begun; batches run 16 items
