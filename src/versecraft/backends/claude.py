@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ..anthropic_api import (
     Cache,
     Effort,
-    Schemas,
+    Heads,
     api_errors,
     cache_from,
     connect,
     count,
     dollars,
     encode,
-    params,
     post,
     read_message,
     read_spec,
@@ -66,7 +65,7 @@ class Claude:
         self.price = price or dollars(model)
         self.cache_from = cache_from(model) if cache else None
         self._client: AsyncAnthropic | None = None
-        self._schemas: Schemas = {}
+        self._heads: Heads = {}
 
     async def complete(self, request: Request) -> Reply:
         """Asks once.
@@ -74,7 +73,7 @@ class Claude:
         Raises:
             BackendError: No usable answer: refusal, cut at `max_tokens`, HTTP or connection error.
         """
-        client, body = self._connect(), encode(self._params(request))
+        client, body = self._connect(), self._encode(request)
         with api_errors(paid=True):
             response = await post(client, "/v1/messages", body)
             headers = response.headers
@@ -89,7 +88,7 @@ class Claude:
         Raises:
             BackendError: The provider cannot be reached.
         """
-        return await count(self._connect(), self._params(request))
+        return await count(self._connect(), self._encode(request))
 
     async def aclose(self) -> None:
         """Closes the connections; the next request opens new ones."""
@@ -97,9 +96,9 @@ class Claude:
             await self._client.close()
             self._client = None
 
-    def _params(self, request: Request) -> dict[str, Any]:
-        return params(
-            request, model=self.model, effort=self.effort, ttl=self.cache, schemas=self._schemas
+    def _encode(self, request: Request) -> bytes:
+        return encode(
+            request, model=self.model, effort=self.effort, ttl=self.cache, heads=self._heads
         )
 
     def _connect(self) -> AsyncAnthropic:

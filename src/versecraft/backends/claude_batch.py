@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..anthropic_api import (
     Cache,
     Effort,
-    Schemas,
+    Heads,
     api_errors,
     cache_from,
     connect,
     count,
     dollars,
     encode,
-    params,
     post,
     read_message,
     read_spec,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
 
 _PAGE = 100
+_BLOCK = 2**18
 _UNKNOWN = "It was made with another key or workspace, or is too old: results are kept 29 days."
 _PASSING = ("api_error", "overloaded_error", "rate_limit_error", "timeout_error")
 _LONGEST_ID = "x" * 64
@@ -83,7 +83,7 @@ class ClaudeBatch:
         self.price = price or dollars(model)
         self.cache_from = cache_from(model) if cache else None
         self._client: AsyncAnthropic | None = None
-        self._schemas: Schemas = {}
+        self._heads: Heads = {}
 
     async def complete(self, request: Request) -> Reply:
         """Refuses: a batch takes up to a day.
@@ -103,7 +103,7 @@ class ClaudeBatch:
         Raises:
             BackendError: The provider cannot be reached.
         """
-        return await count(self._connect(), self._params(request))
+        return await count(self._connect(), self._encode(request))
 
     def size(self, request: Request) -> int:
         """Bytes of a request as it is sent in a batch, with the longest custom id."""
@@ -119,12 +119,17 @@ class ClaudeBatch:
             BackendError: It was not taken; or, with `lost` set, nobody knows whether it was.
         """
         client = self._connect()
-        entries = b",".join(self._entry(name, request) for name, request in requests.items())
-        body = b'{"requests":[' + entries + b"]}"
+        # Encoded twice, once to measure it and once piece by piece, not to hold 250 MB.
+        length = sum(map(len, self._pieces(requests)))
         try:
             with api_errors(paid=True):
                 async with asyncio.timeout(self.timeout):
-                    response = await post(client, "/v1/messages/batches", body)
+                    response = await post(
+                        client,
+                        "/v1/messages/batches",
+                        _blocks(self._pieces(requests)),
+                        {"content-length": str(length)},
+                    )
                 return str(response.json()["id"])
         except BackendError as error:
             # A server that fails may have failed after it took the batch.
@@ -226,12 +231,19 @@ class ClaudeBatch:
         facts: dict[str, Any] = response.http_response.json()
         return facts
 
-    def _entry(self, name: str, request: Request) -> bytes:
-        return encode({"custom_id": name, "params": self._params(request)})
+    def _pieces(self, requests: Mapping[str, Request]) -> Iterator[bytes]:
+        separator = b'{"requests":['
+        for name, request in requests.items():
+            yield separator + self._entry(name, request)
+            separator = b","
+        yield b"]}"
 
-    def _params(self, request: Request) -> dict[str, Any]:
-        return params(
-            request, model=self.model, effort=self.effort, ttl=self.cache, schemas=self._schemas
+    def _entry(self, name: str, request: Request) -> bytes:
+        return b'{"custom_id":"%b","params":%b}' % (name.encode(), self._encode(request))
+
+    def _encode(self, request: Request) -> bytes:
+        return encode(
+            request, model=self.model, effort=self.effort, ttl=self.cache, heads=self._heads
         )
 
     def _connect(self) -> AsyncAnthropic:
@@ -249,6 +261,17 @@ def _state(facts: Mapping[str, Any]) -> BatchState:
         ended=status == "ended",
         status=status,
     )
+
+
+async def _blocks(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, several at a time."""
+    block = bytearray()
+    for piece in pieces:
+        block += piece
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytearray]:
