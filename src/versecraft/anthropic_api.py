@@ -99,7 +99,7 @@ def connect(timeout: float, connections: int) -> AsyncAnthropic:
     """A client that tries once; the key is that of `ANTHROPIC_API_KEY` and no other.
 
     Args:
-        timeout: Seconds without a byte from the server.
+        timeout: Seconds without a byte from the server; connecting takes at most 30.
         connections: How many there may be at once.
 
     Raises:
@@ -116,8 +116,6 @@ def connect(timeout: float, connections: int) -> AsyncAnthropic:
     from anthropic import AsyncAnthropic, DefaultAioHttpClient
 
     limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
-    # Not the SDK's default of 600 and 5 seconds: that it takes for no choice at all, and refuses
-    # requests of more than 21,333 tokens.
     seconds = httpx2.Timeout(timeout, connect=min(timeout, 30.0))
     return AsyncAnthropic(
         api_key=key,
