@@ -6,7 +6,9 @@ import asyncio
 import random
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
@@ -50,6 +52,7 @@ class BatchEngine:
         self.done: dict[str, Row] = {}
         self.seen: dict[str, Attempts] = {}
         self.ready: list[Job] = []
+        self.sent: Counter[str] = Counter()
         self.watched: list[str] = []
         self.places: dict[str, str] = {}
         self.stopped: str | None = None
@@ -62,6 +65,8 @@ class BatchEngine:
         """Hands in what is to be asked, and collects until nothing is under way."""
         rows = read_rows(self.ledger.path)[0]
         self.had = self.journal.handled | {(row.key, row.request_id or "") for row in rows}
+        for row in rows:
+            self.sent[row.key] += row.attempts
         ended = {row.key: row.started for row in rows}
         for key, state in self.journal.again.items():
             # Attempts that ended in a row are over; a new call begins anew.
@@ -157,7 +162,8 @@ class BatchEngine:
             if (full and chunk) or not self.purse.covers(total + most):
                 break
             total += most
-            chunk[f"{job.key}-{seen.count}" if seen.count else job.key] = request
+            before = self.sent[job.key] + seen.count
+            chunk[f"{job.key}-{before}" if before else job.key] = request
         return chunk, total
 
     async def _submit(self, batch: Batch, chunk: dict[str, Request]) -> bool:
@@ -229,8 +235,9 @@ class BatchEngine:
                 continue
 
             async def is_ours(named: str = state.batch) -> bool:
-                async for custom_id, _ in self.backend.collect(named):
-                    return custom_id in batch.ids
+                async with aclosing(self.backend.collect(named)) as results:
+                    async for custom_id, _ in results:
+                        return custom_id in batch.ids
                 return False
 
             if await self._insist(is_ours):
@@ -279,17 +286,18 @@ class BatchEngine:
         strangers: set[str] = set()
 
         async def results() -> None:
-            async for custom_id, outcome in self.backend.collect(named):
-                key = key_of(custom_id)
-                if key not in self.jobs:
-                    strangers.add(key)
-                elif (key, named) not in self.had:
-                    self.had.add((key, named))
-                    row = self._take(batch, self.jobs[key], outcome)
-                    if row:
-                        rows.append(row)
-                if self.left.is_set():
-                    raise _Left
+            async with aclosing(self.backend.collect(named)) as lines:
+                async for custom_id, outcome in lines:
+                    key = key_of(custom_id)
+                    if key not in self.jobs:
+                        strangers.add(key)
+                    elif (key, named) not in self.had:
+                        self.had.add((key, named))
+                        row = self._take(batch, self.jobs[key], outcome)
+                        if row:
+                            rows.append(row)
+                    if self.left.is_set():
+                        raise _Left
 
         await self._insist(results)
         self._forget(batch)

@@ -348,7 +348,9 @@ def _asked(backend: Backend, requests: Iterable[Request]) -> list[Any]:
         batch = await backend.submit({"check": request})
         while not (await backend.state(batch)).ended:
             await asyncio.sleep(0.5)
-        return [outcome async for _, outcome in backend.collect(batch)][0]
+        async for _, outcome in backend.collect(batch):
+            return outcome
+        return None
 
     async def ask(request: Request) -> Any:
         try:

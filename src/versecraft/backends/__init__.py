@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -162,7 +162,7 @@ class BatchBackend(Protocol):
         """The batches made since then (seconds since the epoch), newest first."""
         ...
 
-    def collect(self, batch: str) -> AsyncIterator[tuple[str, Reply | BackendError]]:
+    def collect(self, batch: str) -> AsyncGenerator[tuple[str, Reply | BackendError], None]:
         """The results of a batch that has ended, by custom id, in any order.
 
         May be called again at any time; each call gives all of them. An error has kind "timeout"

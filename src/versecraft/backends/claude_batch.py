@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +168,7 @@ class ClaudeBatch:
                 return
             after = {"after_id": last}
 
-    async def collect(self, batch: str) -> AsyncIterator[tuple[str, Reply | BackendError]]:
+    async def collect(self, batch: str) -> AsyncGenerator[tuple[str, Reply | BackendError], None]:
         """The results of a batch that has ended, by custom id, in any order.
 
         They are read as they arrive, never held together. What comes whole comes through, also
