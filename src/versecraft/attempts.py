@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from .backends import Reply, Request
 from .errors import BackendError, ErrorKind
-from .records import Price, Row, RowError, Usage
+from .records import Row, RowError, Usage
 from .runs import Job, Plan
 
 __all__ = [
@@ -145,9 +145,10 @@ class Purse:
         usage: Tokens that were paid for.
     """
 
-    def __init__(self, price: Price | None, budget: float | None) -> None:
-        self.price = price
-        self.budget = budget if price else None
+    def __init__(self, plan: Plan, budget: float | None) -> None:
+        self.price = plan.price
+        self.budget = budget if plan.price else None
+        self.head = len(plan.system.encode()) + len(str(plan.schema or ""))
         self.spent = 0.0
         self.reserved = 0.0
         self.usage = Usage()
@@ -159,8 +160,7 @@ class Purse:
         """
         if self.price is None:
             return 0.0
-        sent = len(request.system.encode()) + len(str(request.schema or ""))
-        sent += sum(len(m["content"].encode()) for m in request.messages())
+        sent = self.head + sum(len(m["content"].encode()) for m in request.messages())
         dearest = max(self.price.input, self.price.cache_write_5m or 0.0)
         return (sent // 2 * dearest + request.max_tokens * self.price.output) / 1e6
 

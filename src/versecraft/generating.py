@@ -59,7 +59,7 @@ def generate(
     with Ledger(plan.ledger) as ledger:
         found = ledger.latest(job.key for job in plan.jobs)
         todo = [job for job in plan.jobs if is_open(found.get(job.key), retry_failed)]
-        purse = Purse(plan.price, budget)
+        purse = Purse(plan, budget)
         with open_meter(plan.task.name, len(todo), shown=progress) as meter:
             engine: _Engine | BatchEngine
             if isinstance(plan.backend, BatchBackend):
