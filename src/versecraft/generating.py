@@ -74,6 +74,10 @@ def generate(
         engine.done.get(job.key) or found.get(job.key) or engine.unasked(job) for job in plan.jobs
     )
     cached = sum(r.output is not None and r.key not in engine.done for r in rows)
+    stopped = engine.stopped
+    if stopped and (left := sum(is_open(r) for r in rows)):
+        dollars = plan.dollars / max(1, plan.to_ask) * left
+        stopped += f". {left:,} items have no answer yet, about ${dollars:,.2f}"
     return Run(
         task=plan.task,
         items=tuple(job.item for job in plan.jobs),
@@ -81,7 +85,7 @@ def generate(
         cached=cached,
         cost=Spent(purse.spent, purse.usage, plan.price),
         estimate=plan.dollars,
-        stopped=engine.stopped,
+        stopped=stopped,
     )
 
 

@@ -299,6 +299,11 @@ class Run(Shown):
         """How many failed, by kind of error."""
         return dict(Counter(r.error.kind for r in self.rows if r.error))
 
+    def refusals(self) -> dict[str, int]:
+        """How many the model declined, by what it said: the category and its explanation."""
+        said = (r.error.message for r in self.rows if r.error and r.error.kind == "refusal")
+        return dict(Counter(said).most_common())
+
     def report(self) -> dict[str, Any]:
         """The counts as plain values."""
         return {
@@ -309,6 +314,7 @@ class Run(Shown):
             "refused": self.refused,
             "cached": self.cached,
             "errors": self.errors(),
+            "refusals": self.refusals(),
             "cost": round(float(self.cost), 6),
             "estimate": round(self.estimate, 6),
             "cache": {
@@ -328,9 +334,12 @@ class Run(Shown):
         for name in ("failed", "refused", "answered", "cached"):
             table.add_row(name, f"{getattr(self, name):,}")
         for kind, count in sorted(self.errors().items()):
-            error = next(r.error for r in self.rows if r.error and r.error.kind == kind)
-            example = error.message.partition("\n")[0][:70]
-            table.add_row(f"  {kind}, such as: {example}", f"{count:,}")
+            if kind != "refusal":
+                error = next(r.error for r in self.rows if r.error and r.error.kind == kind)
+                example = error.message.partition("\n")[0][:70]
+                table.add_row(f"  {kind}, such as: {example}", f"{count:,}")
+        for message, count in self.refusals().items():
+            table.add_row(f"  {message}", f"{count:,}")
         table.add_row("dollars", f"{self.cost:,.2f}")
         if self.estimate:
             table.add_row("  estimated before", f"{self.estimate:,.2f}")
