@@ -225,7 +225,9 @@ def plan(
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what would be asked and what it would cost. Nothing is sent.
+    """Show what would be asked and what it would cost. Nothing is bought.
+
+    With a key, Claude is sent a few of the requests to count their tokens, which is free.
 
     Example: versecraft plan seed
     """
