@@ -60,11 +60,12 @@ class Journal:
         self.again: dict[str, dict[str, Any]] = {}
         self.handled: set[tuple[str, str]] = set()
         if self.path.exists():
-            with self.path.open(encoding="utf-8") as file:
+            # As bytes: a crash may have cut a character.
+            with self.path.open("rb") as file:
                 for line in file:
                     self._take(line)
 
-    def _take(self, line: str) -> None:
+    def _take(self, line: bytes) -> None:
         try:
             ((event, facts),) = json.loads(line).items()
             if event == "sending":
@@ -107,6 +108,7 @@ class Journal:
 
     def ask_again(self, key: str, batch: str, seen: dict[str, Any]) -> None:
         """Writes down that an answer led to no row, and how its attempts stand."""
+        self.again[key] = seen
         self.handled.add((key, batch))
         self._write("again", {"key": key, "batch": batch, "seen": seen})
 

@@ -58,8 +58,8 @@ class BatchEngine:
         self.stopped: str | None = None
         self.stop_kind: ErrorKind = "cancelled"
         self.interrupted = 0
+        self.looked: dict[str, float] = {}  # since when a batch is looked for
         self.left = asyncio.Event()
-        self.began = time.time()
 
     async def run(self, todo: list[Job]) -> None:
         """Hands in what is to be asked, and collects until nothing is under way."""
@@ -72,6 +72,9 @@ class BatchEngine:
             # Attempts that ended in a row are over; a new call begins anew.
             if state["started"] > ended.get(key, 0.0):
                 self.seen[key] = _attempts(state)
+        for batch in list(self.journal.open.values()):
+            if batch.batch and all((key, batch.batch) in self.had for key in batch.keys):
+                self.journal.over(batch, "collected")  # but for this line
         self.watched = [
             name
             for name, batch in self.journal.open.items()
@@ -204,7 +207,7 @@ class BatchEngine:
                 batch = self.journal.open[name]
                 if batch.batch is None:
                     await self._look_for(batch)
-                elif (await self._insist(partial(self.backend.state, batch.batch))).ended:
+                elif (await self._insist(partial(self.backend.state, batch.batch), batch)).ended:
                     await self._collect(batch)
                 if name not in self.watched or self.left.is_set():
                     return
@@ -221,7 +224,8 @@ class BatchEngine:
 
     async def _look_for(self, batch: Batch) -> None:
         """Finds a batch whose id was lost, by its custom ids, or finds that it never arrived."""
-        undecided = time.time() - self.began < _SETTLED
+        now = time.monotonic()
+        undecided = now - self.looked.setdefault(batch.name, now) < _SETTLED
 
         async def recent() -> list[Any]:
             since = batch.at - _SLACK
@@ -244,24 +248,34 @@ class BatchEngine:
                 self.journal.sent(batch, state.batch)
                 return
         if not undecided:
-            self.journal.over(batch, "never arrived")
             self._forget(batch)
+            self.journal.over(batch, "never arrived")
             self.ready += [self.jobs[key] for key in batch.keys if key in self.jobs]
 
     def _forget(self, batch: Batch) -> None:
         self.watched.remove(batch.name)
         self.purse.reserved -= batch.most
 
-    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Calls the provider until it answers; leaves the run when it does not."""
+    async def _insist(self, call: Callable[[], Awaitable[T]], batch: Batch | None = None) -> T:
+        """Calls the provider until it answers; leaves the run when it does not.
+
+        Args:
+            call: What to call.
+            batch: The one that the call is about, where there is a way out if it is gone.
+        """
         for attempt in range(1, TRIES + 1):
             try:
                 return await call()
             except BackendError as error:
                 if not error.retryable or attempt == TRIES or self.left.is_set():
-                    self._leave(
-                        f"{error} What is under way goes on; call generate again to collect it"
-                    )
+                    todo = "What is under way goes on; call generate again to collect it"
+                    if batch and not (error.retryable or error.fatal):
+                        todo = (
+                            "Call generate again where it can be had; or delete the lines with "
+                            f"{batch.name} from {self.journal.path}, and what was in it is asked, "
+                            "and charged, anew"
+                        )
+                    self._leave(f"{error} {todo}")
                     raise _Left from error
                 await self._back_off(error, attempt)
         raise AssertionError
@@ -289,9 +303,11 @@ class BatchEngine:
             async with aclosing(self.backend.collect(named)) as lines:
                 async for custom_id, outcome in lines:
                     key = key_of(custom_id)
+                    if (key, named) in self.had:
+                        continue
                     if key not in self.jobs:
                         strangers.add(key)
-                    elif (key, named) not in self.had:
+                    else:
                         self.had.add((key, named))
                         row = self._take(batch, self.jobs[key], outcome)
                         if row:
@@ -299,7 +315,7 @@ class BatchEngine:
                     if self.left.is_set():
                         raise _Left
 
-        await self._insist(results)
+        await self._insist(results, batch)
         self._forget(batch)
         if not strangers:
             self.journal.over(batch, "collected")
