@@ -8,8 +8,9 @@ no model library.
 from . import errors as errors
 from . import testing as testing
 from .answers import Answer, Loc
-from .backends import Backend, Price, Reply, Request
+from .backends import Backend, BatchBackend, BatchState, Price, Reply, Request
 from .balancing import Balancer
+from .batching import cancel
 from .corpus import read_corpus
 from .dataset import build_dataset
 from .generating import generate
@@ -19,7 +20,7 @@ from .matching import Matcher, Matches
 from .planning import items, plan
 from .plugins import get_backend, get_task, get_trainer, list_backends, list_tasks
 from .prompting import Prompt
-from .records import Corpus, Example, Item, Match, Poem, Row
+from .records import Corpus, Example, Item, Match, Poem, Row, Usage
 from .runs import Plan, Run, read_run
 from .tasks import PromptTask, Task
 from .training_data import Mixture, Split
@@ -29,6 +30,8 @@ __all__ = [
     "Answer",
     "Backend",
     "Balancer",
+    "BatchBackend",
+    "BatchState",
     "Corpus",
     "Example",
     "Item",
@@ -50,8 +53,10 @@ __all__ = [
     "Run",
     "Split",
     "Task",
+    "Usage",
     "Workspace",
     "build_dataset",
+    "cancel",
     "classify",
     "errors",
     "generate",

@@ -161,8 +161,9 @@ class Purse:
         if self.price is None:
             return 0.0
         sent = self.head + sum(len(m["content"].encode()) for m in request.messages())
-        dearest = max(self.price.input, self.price.cache_write_5m or 0.0)
-        return (sent // 2 * dearest + request.max_tokens * self.price.output) / 1e6
+        written = Usage(cache_write_5m=sent // 2, output=request.max_tokens)
+        plain = Usage(input=sent // 2, output=request.max_tokens)
+        return max(self.price.cost(written), self.price.cost(plain))
 
     def covers(self, dollars: float) -> bool:
         """Whether so much more can be spent, should all that is under way cost the most it can."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ class Batch(Record):
         ids: The custom ids: the ledger key, and `-N` after N earlier attempts.
         at: When it was handed in, in seconds since the epoch.
         most: Dollars that it can cost at most.
+        about: Dollars that were estimated for those of its requests that are asked first.
+        backend: The id of the backend that handed it in.
         batch: The provider's id; None when it is not known whether the batch arrived.
     """
 
@@ -35,7 +38,17 @@ class Batch(Record):
     ids: tuple[str, ...]
     at: float
     most: float
+    about: float
+    backend: str
     batch: str | None = None
+
+    def line(self) -> str:
+        """What is to be said of it, for people."""
+        when = datetime.fromtimestamp(self.at).strftime("%Y-%m-%d %H:%M")
+        return (
+            f"{len(self.ids):,} requests in batch {self.batch or 'of unknown id'}, handed in by "
+            f"{self.backend} on {when}"
+        )
 
     @property
     def keys(self) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, read_reply, row_of
 from .backends import BatchBackend, Reply, Request
 from .batches import Batch, Journal, key_of
-from .errors import BackendError, ErrorKind
+from .errors import BackendError, BadInput, ErrorKind
 from .ledger import Ledger, read_rows
 from .loops import in_own_loop
 from .progress import Meter
@@ -58,6 +58,8 @@ class BatchEngine:
         self.stopped: str | None = None
         self.stop_kind: ErrorKind = "cancelled"
         self.interrupted = 0
+        self.each = plan.dollars / max(1, plan.to_ask)
+        self.estimate = 0.0
         self.looked: dict[str, float] = {}  # since when a batch is looked for
         self.left = asyncio.Event()
 
@@ -111,8 +113,7 @@ class BatchEngine:
             self.task.cancel()
         count = sum(len(self.journal.open[name].ids) for name in self.watched)
         self.meter.say(
-            f"Leaving {count:,} requests in {len(self.watched)} batches at work. Run it again to "
-            "collect them."
+            f"Leaving {count:,} requests at work at the provider. Run it again to collect them."
         )
 
     def unasked(self, job: Job) -> Row:
@@ -147,7 +148,15 @@ class BatchEngine:
                     dollars = self.purse.most(first)
                     self._halt(self.purse.empty(dollars), kind="budget")
                 return
-            batch = Batch(name=uuid.uuid4().hex[:12], ids=tuple(chunk), at=time.time(), most=most)
+            anew = sum(not request.followups for request in chunk.values())
+            batch = Batch(
+                name=uuid.uuid4().hex[:12],
+                ids=tuple(chunk),
+                at=time.time(),
+                most=most,
+                about=self.each * anew,
+                backend=self.backend.id,
+            )
             self.journal.sending(batch)
             if not await self._submit(batch, chunk):
                 return
@@ -317,6 +326,7 @@ class BatchEngine:
 
         await self._insist(results, batch)
         self._forget(batch)
+        self.estimate += batch.about
         if not strangers:
             self.journal.over(batch, "collected")
         failed = [row.error for row in rows if row.error and row.error.kind != "refusal"]
@@ -371,24 +381,37 @@ def _attempts(state: dict[str, Any]) -> Attempts:
 
 
 def cancel(plan: Plan) -> list[str]:
-    """Asks the provider to drop what it has not begun of a plan's batches; returns their ids.
+    """Asks the provider to drop what it has not begun of a ledger's batches; returns their ids.
 
     What was answered by then is paid for: call `generate` again to collect it, with a budget of 0
-    if nothing is to be asked anew.
+    if nothing is to be asked anew. A batch of nothing that the plan asks, such as one of an
+    earlier prompt, is forgotten.
 
     Raises:
+        BadInput: The batches under way are those of another backend.
         BackendError: The provider cannot be reached.
     """
     backend = plan.backend
+    journal = Journal(plan.ledger)
+    ours = [b for b in journal.open.values() if b.batch and b.backend == backend.id]
+    others = {b.backend for b in journal.open.values()} - {backend.id}
+    if others and not ours:
+        raise BadInput(
+            f"What is under way was handed in by {', '.join(sorted(others))}. Cancel with that "
+            "backend."
+        )
     if not isinstance(backend, BatchBackend):
         return []
     jobs = {job.key for job in plan.jobs}
-    named = [b.batch for b in Journal(plan.ledger).open.values() if b.batch and jobs & set(b.keys)]
+    named: list[str] = []
 
     async def cancelling() -> None:
         try:
-            for batch in named:
-                await backend.cancel(batch)
+            for batch in ours:
+                await backend.cancel(batch.batch or "")
+                named.append(batch.batch or "")
+                if not jobs & set(batch.keys):
+                    journal.over(batch, "cancelled; nothing of it is asked any more")
         finally:
             close = getattr(backend, "aclose", None)
             if close:

@@ -314,14 +314,16 @@ def generate(
         except KeyboardInterrupt:
             _say("Stopped. What was answered is kept; run it again to go on or to collect.")
             raise typer.Exit(INTERRUPTED) from None
-        budget = None if budget is None else max(0.0, budget - run.cost)
+        budget = None if budget is None else max(0.0, budget - run.cost - run.held)
         file = project.leave(step)
         runs.append(run)
         if not as_json:
             _print(run)
             _print(f"Answers in {file.relative_to(project.workspace.root)}")
-        if run.stopped:
+        if as_json and run.stopped:
             _say(f"Stopped: {run.stopped}")
+        # Without money the steps that follow can still collect what they have handed in.
+        if run.stopped and "budget" not in run.errors():
             break
     if as_json:
         _print([run.report() for run in runs], True)
@@ -424,7 +426,14 @@ def status(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> No
     if as_json:
         _print({"steps": found, "matches": place.matches.is_file(), "data_sets": sets}, True)
         return
+    batches = [(step["task"], batch) for step in found for batch in step.pop("batches")]
+    for step in found:
+        step["lines lost"] = step.pop("broken_lines")
     _print(_table("Status", found))
+    for task, batch in batches:
+        _print(f"{task}: {batch}")
+    if batches:
+        _print("Collect with versecraft generate TASK, or versecraft cancel TASK.")
     _print("Matches: " + ("made" if place.matches.is_file() else "none; versecraft match"))
     _print("Data sets: " + (", ".join(sets) or "none; versecraft balance"))
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, read_reply, row_of
 from .backends import Backend, BatchBackend, Reply, Request, deadline_of
+from .batches import Journal
 from .batching import BatchEngine
 from .errors import BackendError, ErrorKind, LedgerError
-from .ledger import Ledger, is_open
+from .ledger import Ledger, is_open, latest, read_rows
 from .loops import in_own_loop
 from .progress import Meter, open_meter
 from .records import Row, Usage
@@ -57,34 +58,40 @@ def generate(
         LedgerError: Another process holds the ledger, or the disk is full.
     """
     with Ledger(plan.ledger) as ledger:
-        found = ledger.latest(job.key for job in plan.jobs)
+        rows = read_rows(plan.ledger)[0]
+        found = latest(rows, (job.key for job in plan.jobs))
         todo = [job for job in plan.jobs if is_open(found.get(job.key), retry_failed)]
+        pending = Journal(plan.ledger).under_way(rows)
         purse = Purse(plan, budget)
         with open_meter(plan.task.name, len(todo), shown=progress) as meter:
             engine: _Engine | BatchEngine
             if isinstance(plan.backend, BatchBackend):
                 engine = BatchEngine(plan, plan.backend, ledger, purse, meter)
             else:
+                todo = [job for job in todo if job.key not in pending]
                 engine = _Engine(plan, plan.backend, ledger, purse, meter)
+                engine.estimate = plan.dollars / max(1, plan.to_ask) * len(todo)
             if todo:
                 in_own_loop(lambda: engine.run(todo), engine.stop)
     if engine.interrupted:
         raise KeyboardInterrupt
-    rows = tuple(
+    now = tuple(
         engine.done.get(job.key) or found.get(job.key) or engine.unasked(job) for job in plan.jobs
     )
-    cached = sum(r.output is not None and r.key not in engine.done for r in rows)
     stopped = engine.stopped
-    if stopped and (left := sum(is_open(r) for r in rows)):
-        dollars = plan.dollars / max(1, plan.to_ask) * left
-        stopped += f". {left:,} items have no answer yet, about ${dollars:,.2f}"
+    if stopped:
+        left = sum(is_open(r) for r in now)
+        stopped += f". Items without an answer yet: {left:,}"
+        if plan.to_ask:
+            stopped += f", about ${plan.dollars / plan.to_ask * left:,.2f}"
     return Run(
         task=plan.task,
         items=tuple(job.item for job in plan.jobs),
-        rows=rows,
-        cached=cached,
+        rows=now,
+        cached=sum(r.output is not None and r.key not in engine.done for r in now),
         cost=Spent(purse.spent, purse.usage, plan.price),
-        estimate=plan.dollars,
+        estimate=engine.estimate,
+        held=purse.reserved,
         stopped=stopped,
     )
 
@@ -107,6 +114,7 @@ class _Engine:
         self.ledger = ledger
         self.purse = purse
         self.meter = meter
+        self.estimate = 0.0
         self.done: dict[str, Row] = {}
         self.stopped: str | None = None
         self.stop_kind: ErrorKind = "cancelled"
@@ -150,7 +158,10 @@ class _Engine:
 
     def unasked(self, job: Job) -> Row:
         """The row of an item that this run did not come to; it is not written down."""
-        return row_of(self.plan, job, Attempts(), self._why())
+        kind, why, again = self._why()
+        if self.stopped is None:
+            why = "under way by the batch; collect or cancel it with the backend that handed it in"
+        return row_of(self.plan, job, Attempts(), (kind, why, again))
 
     def _halt(self, reason: str, kind: ErrorKind = "cancelled") -> None:
         if self.stopped is None:

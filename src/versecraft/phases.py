@@ -196,6 +196,7 @@ class Project:
                     "answered": sum(row.output is not None for row in last),
                     "failed": sum(row.error is not None for row in last),
                     "under_way": len(journal.under_way(rows)),
+                    "batches": [batch.line() for batch in journal.open.values()],
                     "broken_lines": len(broken),
                     "dollars": round(sum((row.cost for row in rows), 0.0), 4),
                 }

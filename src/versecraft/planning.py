@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from .answers import Answer
-from .backends import Backend, BatchBackend, deadline_of, price_of
+from .backends import Backend, BatchBackend, answers_of, deadline_of, price_of
 from .batches import Journal
 from .errors import BackendError, BadInput
 from .ledger import is_open, latest, read_rows, warn_broken
@@ -158,8 +158,9 @@ def plan(
         warn_broken(broken)
     jobs = tuple(_jobs(task, items(task, sources), backend, text, schema, seed))
     found = latest(rows, (job.key for job in jobs))
-    under_way = Journal(path).under_way(rows) & {job.key for job in jobs}
-    asked = [j for j in jobs if is_open(found.get(j.key)) and j.key not in under_way]
+    still_open = [job for job in jobs if is_open(found.get(job.key))]
+    pending = Journal(path).under_way(rows) & {job.key for job in still_open}
+    asked = [job for job in still_open if job.key not in pending]
     answered = [r for r in rows if r.task == task.name and r.output is not None]
     bare = Plan(
         task=task,
@@ -167,7 +168,7 @@ def plan(
         ledger=path,
         jobs=jobs,
         found=found,
-        under_way=frozenset(under_way),
+        pending=frozenset(pending),
         system=text,
         schema=schema,
         prompt=digest(text, json.dumps(schema), task.prompt.turn),
@@ -256,7 +257,7 @@ def _tokens_per_character(plan: Plan, asked: list[Job]) -> tuple[float, str]:
     try:
         in_own_loop(counting, lambda: None)
     except (BackendError, TimeoutError) as error:
-        why = str(error).partition("\n")[0][:80] or "no answer in time"
+        why = str(error).partition(". ")[0].rstrip(".") or "no answer in time"
         return 1 / CHARS_PER_TOKEN, f"{usual}; not counted by the provider: {why}"
     overhead = len(plan.system) + (len(json.dumps(plan.schema)) if plan.schema else 0)
     rate = sum(tokens) / sum(overhead + len(job.turn) for job in sample)
@@ -278,7 +279,7 @@ def _jobs(
 ) -> Iterator[Job]:
     # All requests of a plan share this part, so it is hashed once.
     shared = hashlib.sha256(
-        json.dumps([backend.id, task.name, system, schema, task.max_tokens, seed]).encode()
+        json.dumps([answers_of(backend), task.name, system, schema, task.max_tokens, seed]).encode()
     )
     seen: set[str] = set()
     for item in todo:

@@ -94,7 +94,7 @@ class Plan(Shown):
     Attributes:
         jobs: One per item, in the order of the items; equal items are asked once.
         found: The ledger's last row for each key of `jobs` that it has.
-        under_way: Keys of what has been handed in by the batch and not been collected yet.
+        pending: Keys of what has been handed in by the batch and not been collected yet.
         prompt: Digest of the prompt: guide or persona, turn template, schema.
         tokens: For what is left to ask; the task's usual answer out.
         cost: Dollars for `tokens`, in four ways; `dollars` is the one that this backend takes.
@@ -108,7 +108,7 @@ class Plan(Shown):
     ledger: Path
     jobs: tuple[Job, ...]
     found: Mapping[str, Row]
-    under_way: frozenset[str]
+    pending: frozenset[str]
     system: str
     schema: Mapping[str, Any] | None
     prompt: str
@@ -132,13 +132,18 @@ class Plan(Shown):
     @property
     def refused(self) -> int:
         """How many the model has declined; they are not asked again."""
-        return self.items - self.cached - self.to_ask - len(self.under_way)
+        return self.items - self.cached - self.to_ask - self.under_way
+
+    @property
+    def under_way(self) -> int:
+        """How many have been handed in by the batch and not been collected yet."""
+        return len(self.pending)
 
     @property
     def to_ask(self) -> int:
         """How many are left to ask, those that failed before among them."""
         open_now = sum(is_open(self.found.get(job.key)) for job in self.jobs)
-        return open_now - len(self.under_way)
+        return open_now - self.under_way
 
     @property
     def dollars(self) -> float:
@@ -170,7 +175,7 @@ class Plan(Shown):
             "cached": self.cached,
             "refused": self.refused,
             "to_ask": self.to_ask,
-            "under_way": len(self.under_way),
+            "under_way": self.under_way,
             "tokens": self.tokens.model_dump(),
             "cost": self.cost.model_dump(),
             "dollars": self.dollars,
@@ -191,7 +196,7 @@ class Plan(Shown):
         before = f" ({failed} failed before)" if failed else ""
         table.add_row("to ask", f"{self.to_ask:,}{before}")
         if self.under_way:
-            table.add_row("under way by the batch", f"{len(self.under_way):,}")
+            table.add_row("under way by the batch", f"{self.under_way:,}")
         table.add_row("tokens in, about", f"{self.tokens.input:,}")
         table.add_row("tokens out, about", f"{self.tokens.output:,}")
         if self.price:
@@ -227,7 +232,8 @@ class Run(Shown):
         rows: One per item, in the order of the plan.
         cost: Dollars spent by this call; knows the tokens written to and read from a prompt
             cache, and what that saved.
-        estimate: Dollars that the plan said this call would cost.
+        estimate: Dollars that was estimated for what this call asked or collected.
+        held: Dollars that requests without an answer may have cost on top.
         stopped: Why the run ended before all items were asked; None when it did not.
     """
 
@@ -237,6 +243,7 @@ class Run(Shown):
     cached: int
     cost: Spent = field(default_factory=lambda: Spent(0.0, Usage(), None))
     estimate: float = 0.0
+    held: float = 0.0
     stopped: str | None = None
 
     @property
@@ -317,6 +324,7 @@ class Run(Shown):
             "refusals": self.refusals(),
             "cost": round(float(self.cost), 6),
             "estimate": round(self.estimate, 6),
+            "held": round(self.held, 6),
             "cache": {
                 "written": self.cost.written,
                 "read": self.cost.read,
@@ -343,6 +351,8 @@ class Run(Shown):
         table.add_row("dollars", f"{self.cost:,.2f}")
         if self.estimate:
             table.add_row("  estimated before", f"{self.estimate:,.2f}")
+        if self.held:
+            table.add_row("  lost ones may have cost", f"{self.held:,.2f}")
         if self.cost.written or self.cost.read:
             table.add_row("  saved by the cache", f"{self.cost.saved:,.2f}")
             table.add_row("tokens written to the cache", f"{self.cost.written:,}")

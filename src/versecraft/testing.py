@@ -299,12 +299,13 @@ _JSON = replace(
 
 
 def _backend_problems(backend: Backend) -> Iterator[str]:
-    if not isinstance(backend, Backend):
-        yield "it must have id, concurrency and an async complete(request)"
+    if not isinstance(backend, Backend | BatchBackend):
+        yield "it must have id, concurrency and an async complete(request), or be a BatchBackend"
     if not (isinstance(backend.id, str) and backend.id.strip()):
         yield f"its id is {backend.id!r}; name the model and its sampling settings"
-    if not (isinstance(backend.concurrency, int) and backend.concurrency >= 1):
-        yield f"its concurrency is {backend.concurrency!r}; give a whole number of 1 or more"
+    concurrency = 1 if isinstance(backend, BatchBackend) else backend.concurrency
+    if not (isinstance(concurrency, int) and concurrency >= 1):
+        yield f"its concurrency is {concurrency!r}; give a whole number of 1 or more"
     if not deadline_of(backend) > 0:
         yield f"its timeout is {deadline_of(backend)}; give seconds, more than 0"
     if not isinstance(price_of(backend), Price | None):

@@ -78,6 +78,7 @@ class ClaudeBatch:
         self.effort = effort
         self.cache = cache
         self.id = f"claude-batch:{model}" + (f";effort={effort}" if effort else "")
+        self.answers_as = self.id.replace("claude-batch:", "claude:", 1)
         self.concurrency = concurrency
         self.timeout = timeout
         self.price = price or dollars(model)
