@@ -320,7 +320,7 @@ def generate(
         if not as_json:
             _print(run)
             _print(f"Answers in {file.relative_to(project.workspace.root)}")
-        if as_json and run.stopped:
+        if run.stopped:
             _say(f"Stopped: {run.stopped}")
         # Without money the steps that follow can still collect what they have handed in.
         if run.stopped and "budget" not in run.errors():

@@ -81,7 +81,7 @@ def generate(
     stopped = engine.stopped
     if stopped:
         left = sum(is_open(r) for r in now)
-        stopped += f". Items without an answer yet: {left:,}"
+        stopped = f"{stopped.rstrip('.')}. Items without an answer yet: {left:,}"
         if plan.to_ask:
             stopped += f", about ${plan.dollars / plan.to_ask * left:,.2f}"
     return Run(
