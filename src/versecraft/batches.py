@@ -13,8 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from .errors import LedgerError
 from .records import Record, Row
 
@@ -38,8 +36,8 @@ class Batch(Record):
     ids: tuple[str, ...]
     at: float
     most: float
-    about: float
-    backend: str
+    about: float = 0.0
+    backend: str = ""
     batch: str | None = None
 
     def line(self) -> str:
@@ -67,7 +65,8 @@ class Journal:
     """
 
     def __init__(self, ledger: Path) -> None:
-        self.path = ledger.with_suffix(".batches.jsonl")
+        name = ledger.stem if ledger.suffix == ".jsonl" else ledger.name
+        self.path = ledger.with_name(f"{name}.batches.jsonl")
         self.open: dict[str, Batch] = {}
         self.known: set[str] = set()
         self.again: dict[str, dict[str, Any]] = {}
@@ -75,12 +74,17 @@ class Journal:
         if self.path.exists():
             # As bytes: a crash may have cut a character.
             with self.path.open("rb") as file:
-                for line in file:
-                    self._take(line)
+                for number, line in enumerate(file, start=1):
+                    self._take(number, line)
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, number: int, line: bytes) -> None:
         try:
-            ((event, facts),) = json.loads(line).items()
+            said = json.loads(line)
+        except ValueError:
+            # The end of a line that a crash cut: what it would have said is found out again.
+            return
+        try:
+            ((event, facts),) = said.items()
             if event == "sending":
                 self.open[facts["name"]] = Batch(**facts)
             elif event == "sent":
@@ -92,9 +96,16 @@ class Journal:
                 self.handled.add((facts["key"], facts["batch"]))
             elif event == "over":
                 self.open.pop(facts["name"], None)
-        except (ValueError, KeyError, AttributeError, ValidationError):
-            # The end of a line that a crash cut: what it would have said is found out again.
-            return
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise LedgerError(
+                f"{self.path}, line {number}, is no line of a journal: {error!r}. It tells what "
+                "was bought: mend the line, or bring back the file."
+            ) from error
+
+    def unfinished(self, rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+        """The state of the attempts that have not ended in a row, by ledger key."""
+        ended = {row.key: row.started for row in rows}
+        return {k: s for k, s in self.again.items() if s["started"] > ended.get(k, 0.0)}
 
     def under_way(self, rows: Iterable[Row]) -> set[str]:
         """The ledger keys whose answers are to come from batches that are not collected yet."""

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -13,14 +14,14 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
-from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, read_reply, row_of
+from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, came_back, read_reply, row_of
 from .backends import BatchBackend, Reply, Request
 from .batches import Batch, Journal, key_of
 from .errors import BackendError, BadInput, ErrorKind
 from .ledger import Ledger, read_rows
 from .loops import in_own_loop
 from .progress import Meter
-from .records import Row, Usage
+from .records import Row
 from .runs import Job, Plan
 
 __all__ = ["BatchEngine", "cancel"]
@@ -28,7 +29,7 @@ __all__ = ["BatchEngine", "cancel"]
 T = TypeVar("T")
 
 _EXPIRED = 2  # a request that expires, after a day each time, is handed in so often
-_SETTLED = 10.0  # seconds until a batch that the provider does not list has not arrived
+_SETTLED = 30.0  # seconds until a batch that the provider does not list has not arrived
 _SLACK = 3600.0  # seconds by which the provider's clock may differ from ours
 _FIRST_POLL, _LAST_POLL = 0.5, 60.0  # seconds between two looks, at first and at last
 _SAY_EVERY = 60.0
@@ -40,7 +41,13 @@ class BatchEngine:
     """One run over batches: those still under way from earlier runs, and new ones."""
 
     def __init__(
-        self, plan: Plan, backend: BatchBackend, ledger: Ledger, purse: Purse, meter: Meter
+        self,
+        plan: Plan,
+        backend: BatchBackend,
+        ledger: Ledger,
+        purse: Purse,
+        meter: Meter,
+        seen: dict[str, Attempts],
     ) -> None:
         self.plan = plan
         self.backend = backend
@@ -50,7 +57,9 @@ class BatchEngine:
         self.journal = Journal(ledger.path)
         self.jobs = {job.key: job for job in plan.jobs}
         self.done: dict[str, Row] = {}
-        self.seen: dict[str, Attempts] = {}
+        self.seen = seen
+        self.task: asyncio.Task[Any] | None = None
+        self.unsure = 0
         self.ready: list[Job] = []
         self.sent: Counter[str] = Counter()
         self.watched: list[str] = []
@@ -66,14 +75,16 @@ class BatchEngine:
     async def run(self, todo: list[Job]) -> None:
         """Hands in what is to be asked, and collects until nothing is under way."""
         rows = read_rows(self.ledger.path)[0]
+        if others := self._of_others(rows):
+            warnings.warn(
+                f"{others:,} request(s) under way are not of this plan: they were handed in for "
+                "other items or with an earlier prompt, and wait for a plan that asks them.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self.had = self.journal.handled | {(row.key, row.request_id or "") for row in rows}
         for row in rows:
             self.sent[row.key] += row.attempts
-        ended = {row.key: row.started for row in rows}
-        for key, state in self.journal.again.items():
-            # Attempts that ended in a row are over; a new call begins anew.
-            if state["started"] > ended.get(key, 0.0):
-                self.seen[key] = _attempts(state)
         for batch in list(self.journal.open.values()):
             if batch.batch and all((key, batch.batch) in self.had for key in batch.keys):
                 self.journal.over(batch, "collected")  # but for this line
@@ -104,6 +115,9 @@ class BatchEngine:
             close = getattr(self.backend, "aclose", None)
             if close:
                 await close()
+
+    def _of_others(self, rows: list[Row]) -> int:
+        return len(self.journal.under_way(rows) - self.jobs.keys())
 
     def stop(self) -> None:
         """Leaves the batches at work. Second call: at once, be it in the middle of a hand-in."""
@@ -185,6 +199,9 @@ class BatchEngine:
                 named = await self.backend.submit(chunk)
             except BackendError as error:
                 if error.lost:
+                    self.unsure += 1
+                    if self.unsure >= TRIES:
+                        self._halt(str(error))
                     self.meter.say(f"Whether a batch arrived is not known: {error}")
                     self._watch_out_for(batch)
                     return True
@@ -241,10 +258,13 @@ class BatchEngine:
             return [state async for state in self.backend.recent(since)]
 
         for state in await self._insist(recent):
-            if state.batch in self.journal.known or state.requests != len(batch.ids):
+            if state.batch in self.journal.known:
                 continue
             if not state.ended:
-                undecided = True  # custom ids are told with the results
+                # Custom ids are told with the results; and the number, by some, as 0 until then.
+                undecided = undecided or state.requests in (0, len(batch.ids))
+                continue
+            if state.requests != len(batch.ids):
                 continue
 
             async def is_ours(named: str = state.batch) -> bool:
@@ -284,7 +304,7 @@ class BatchEngine:
                             f"{batch.name} from {self.journal.path}, and what was in it is asked, "
                             "and charged, anew"
                         )
-                    self._leave(f"{error} {todo}")
+                    self._leave(f"{str(error).rstrip('.')}. {todo}")
                     raise _Left from error
                 await self._back_off(error, attempt)
         raise AssertionError
@@ -318,7 +338,7 @@ class BatchEngine:
                         strangers.add(key)
                     else:
                         self.had.add((key, named))
-                        row = self._take(batch, self.jobs[key], outcome)
+                        row = self._take(batch, self.jobs[key], came_back(outcome))
                         if row:
                             rows.append(row)
                     if self.left.is_set():
@@ -328,6 +348,7 @@ class BatchEngine:
         self._forget(batch)
         self.estimate += batch.about
         if not strangers:
+            self.ledger.sync()
             self.journal.over(batch, "collected")
         failed = [row.error for row in rows if row.error and row.error.kind != "refusal"]
         if len(rows) >= _ENOUGH and len(failed) > _MAX_ERROR_RATE * len(rows):
@@ -338,6 +359,8 @@ class BatchEngine:
     def _take(self, batch: Batch, job: Job, outcome: Reply | BackendError) -> Row | None:
         """The row that a result makes; None when the job is asked again."""
         seen = self.seen.pop(job.key, None) or Attempts(started=batch.at)
+        if isinstance(outcome, BackendError) and outcome.lost:
+            self.purse.reserved += self.purse.most(seen.request(self.plan, job))
         seen.count += 1
         seen.note(outcome, self.purse.pay(outcome.usage))
         seen.request_id = batch.batch
@@ -375,17 +398,11 @@ def _state(seen: Attempts) -> dict[str, Any]:
     return {**asdict(seen), "usage": seen.usage.model_dump()}
 
 
-def _attempts(state: dict[str, Any]) -> Attempts:
-    followups = tuple((answer, why) for answer, why in state["followups"])
-    return Attempts(**{**state, "usage": Usage(**state["usage"]), "followups": followups})
-
-
 def cancel(plan: Plan) -> list[str]:
     """Asks the provider to drop what it has not begun of a ledger's batches; returns their ids.
 
     What was answered by then is paid for: call `generate` again to collect it, with a budget of 0
-    if nothing is to be asked anew. A batch of nothing that the plan asks, such as one of an
-    earlier prompt, is forgotten.
+    if nothing is to be asked anew.
 
     Raises:
         BadInput: The batches under way are those of another backend.
@@ -402,7 +419,6 @@ def cancel(plan: Plan) -> list[str]:
         )
     if not isinstance(backend, BatchBackend):
         return []
-    jobs = {job.key for job in plan.jobs}
     named: list[str] = []
 
     async def cancelling() -> None:
@@ -410,12 +426,10 @@ def cancel(plan: Plan) -> list[str]:
             for batch in ours:
                 await backend.cancel(batch.batch or "")
                 named.append(batch.batch or "")
-                if not jobs & set(batch.keys):
-                    journal.over(batch, "cancelled; nothing of it is asked any more")
         finally:
             close = getattr(backend, "aclose", None)
             if close:
                 await close()
 
-    in_own_loop(cancelling, lambda: None)
+    in_own_loop(cancelling)
     return named

@@ -350,11 +350,18 @@ def cancel(
     from .phases import steps
 
     project = _project(workspace)
-    batches = [b for step in steps(name) for b in drop(project.plan(step, backend))]
+    plans = [project.plan(step, backend) for step in steps(name)]
+    batches = [batch for plan in plans for batch in drop(plan)]
     for batch in batches:
         _print(f"Asked to cancel {batch}.")
+    by = f" --backend {backend}" if backend else ""
     if batches:
-        _print(f"Collect what was answered with: versecraft generate {name} --budget 0")
+        _print(f"Collect what was answered with: versecraft generate {name}{by} --budget 0")
+    elif any(plan.under_way for plan in plans):
+        _print(
+            "The provider's id of a batch is not known yet. Find it with: "
+            f"versecraft generate {name}{by} --budget 0"
+        )
     else:
         _print("No batches are under way.")
 

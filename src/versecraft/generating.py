@@ -8,15 +8,25 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, read_reply, row_of
+from .attempts import (
+    REASKS,
+    TRIES,
+    Attempts,
+    Purse,
+    ask_again,
+    came_back,
+    from_journal,
+    read_reply,
+    row_of,
+)
 from .backends import Backend, BatchBackend, Reply, Request, deadline_of
 from .batches import Journal
 from .batching import BatchEngine
-from .errors import BackendError, ErrorKind, LedgerError
+from .errors import BackendError, ErrorKind
 from .ledger import Ledger, is_open, latest, read_rows
 from .loops import in_own_loop
 from .progress import Meter, open_meter
-from .records import Row, Usage
+from .records import Row
 from .runs import Job, Plan, Run, Spent
 
 __all__ = ["generate"]
@@ -61,22 +71,26 @@ def generate(
         rows = read_rows(plan.ledger)[0]
         found = latest(rows, (job.key for job in plan.jobs))
         todo = [job for job in plan.jobs if is_open(found.get(job.key), retry_failed)]
-        pending = Journal(plan.ledger).under_way(rows)
+        journal = Journal(plan.ledger)
+        pending = journal.under_way(rows) & {job.key for job in plan.jobs}
+        # What was paid for in batches, and led to no row yet, is part of the rows to come.
+        seen = from_journal(journal.unfinished(rows))
         purse = Purse(plan, budget)
         with open_meter(plan.task.name, len(todo), shown=progress) as meter:
             engine: _Engine | BatchEngine
             if isinstance(plan.backend, BatchBackend):
-                engine = BatchEngine(plan, plan.backend, ledger, purse, meter)
+                engine = BatchEngine(plan, plan.backend, ledger, purse, meter, seen)
             else:
                 todo = [job for job in todo if job.key not in pending]
-                engine = _Engine(plan, plan.backend, ledger, purse, meter)
+                engine = _Engine(plan, plan.backend, ledger, purse, meter, seen)
                 engine.estimate = plan.dollars / max(1, plan.to_ask) * len(todo)
-            if todo:
+            if todo or pending:
                 in_own_loop(lambda: engine.run(todo), engine.stop)
     if engine.interrupted:
         raise KeyboardInterrupt
+    kept = {k: row for k, row in found.items() if not is_open(row, retry_failed)}
     now = tuple(
-        engine.done.get(job.key) or found.get(job.key) or engine.unasked(job) for job in plan.jobs
+        engine.done.get(job.key) or kept.get(job.key) or engine.unasked(job) for job in plan.jobs
     )
     stopped = engine.stopped
     if stopped:
@@ -106,7 +120,13 @@ class _Engine:
     """
 
     def __init__(
-        self, plan: Plan, backend: Backend, ledger: Ledger, purse: Purse, meter: Meter
+        self,
+        plan: Plan,
+        backend: Backend,
+        ledger: Ledger,
+        purse: Purse,
+        meter: Meter,
+        seen: dict[str, Attempts],
     ) -> None:
         self.plan = plan
         self.backend = backend
@@ -114,12 +134,13 @@ class _Engine:
         self.ledger = ledger
         self.purse = purse
         self.meter = meter
+        self.seen = seen
         self.estimate = 0.0
         self.done: dict[str, Row] = {}
         self.stopped: str | None = None
         self.stop_kind: ErrorKind = "cancelled"
         self.interrupted = 0
-        self.fault: LedgerError | None = None
+        self.fault: Exception | None = None
         self.recent: deque[bool] = deque(maxlen=_WINDOW)
         self.same: tuple[str, int] = ("", 0)
         self.workers: list[asyncio.Task[None]] = []
@@ -176,21 +197,22 @@ class _Engine:
         for job in jobs:
             if self.stopped:
                 return
-            row = await self._ask(job)
-            if row is None:
-                return
             try:
+                row = await self._ask(job)
+                if row is None:
+                    return
                 self.ledger.append(row)
-            except LedgerError as error:
+            except Exception as error:  # what others have under way is still written down
                 self.fault = self.fault or error
                 self._halt(str(error))
+                return
             self.done[job.key] = row
             self._judge(row)
             self.meter.step(failed=row.error is not None, dollars=self.purse.spent)
 
     async def _ask(self, job: Job) -> Row | None:
         """A row for the job, or None when the run stopped before anything was sent for it."""
-        seen = Attempts()
+        seen = self.seen.get(job.key) or Attempts()
         try:
             while True:
                 request = seen.request(self.plan, job)
@@ -225,23 +247,23 @@ class _Engine:
         seen.count += 1
         try:
             async with asyncio.timeout(self.deadline) as clock:
-                outcome: Reply | BackendError = await self.backend.complete(request)
-        except BackendError as error:
-            outcome = error
+                said: object = await self.backend.complete(request)
         except TimeoutError as error:
-            outcome = BackendError(f"TimeoutError: {error}", retryable=True)
+            said = BackendError(f"TimeoutError: {error}", retryable=True)
             if clock.expired():
-                outcome = BackendError(
+                said = BackendError(
                     f"no answer within {self.deadline:g} s; raise the backend's timeout if answers "
                     "take that long",
                     kind="timeout",
                     retryable=True,
                     lost=True,
                 )
-        except Exception as error:  # a plugin's backend; the row records it
-            outcome = BackendError(f"{type(error).__name__}: {error}")
-        if not (isinstance(outcome, BackendError) or _is_whole(outcome)):
-            outcome = BackendError(f"the backend gave {str(outcome)[:80]!r}, not a Reply; mend it")
+        except asyncio.CancelledError:
+            seen.lost += 1
+            raise
+        except Exception as error:  # a plugin's backend may raise any; the row records it
+            said = error
+        outcome = came_back(said)
         seen.note(outcome, self.purse.pay(outcome.usage))
         if outcome.usage and self.warming:
             self._end_warm_up()
@@ -348,12 +370,3 @@ class _Engine:
             self._halt(
                 f"{sum(self.recent)} of the last {_WINDOW} requests failed, the last with: {last}"
             )
-
-
-def _is_whole(reply: object) -> bool:
-    return (
-        isinstance(reply, Reply)
-        and isinstance(reply.text, str)
-        and isinstance(reply.model, str)
-        and isinstance(reply.usage, Usage)
-    )

@@ -163,7 +163,13 @@ class Project:
     def spent(self) -> float:
         """Dollars that all ledgers have cost so far."""
         ledgers = [self.workspace.ledger(step.phase, step.task) for step in steps()]
-        return sum(row.cost for ledger in ledgers for row in read_rows(ledger)[0])
+        total = 0.0
+        for ledger in ledgers:
+            rows = read_rows(ledger)[0]
+            total += sum(row.cost for row in rows)
+            # Batches are paid for before all that they were asked has ended in a row.
+            total += sum(state["cost"] for state in Journal(ledger).unfinished(rows).values())
+        return total
 
     def leave(self, step: Step) -> Path:
         """Writes all answered rows of a step where its phase leaves them."""

@@ -281,14 +281,10 @@ class Usage(Record):
         return self.input + self.cache_write_5m + self.cache_write_1h + self.cache_read
 
 
-_CACHE = {"cache_write_5m": 1.25, "cache_write_1h": 2.0, "cache_read": 0.1}
-
-
 class Price(Record):
     """Dollars per million tokens, by class; `batch` is the factor of the batch API.
 
-    Where a prompt cache has no prices of its own, writing for 5 minutes costs 1.25 times the
-    input, for an hour twice the input, and reading a tenth: the provider's usual factors.
+    Tokens of a prompt cache cost what other input does where no price of their own is given.
     """
 
     input: float
@@ -301,9 +297,9 @@ class Price(Record):
     def cost(self, usage: Usage) -> float:
         """Dollars for the given tokens."""
         dollars = usage.input * self.input + usage.output * self.output
-        for name, factor in _CACHE.items():
+        for name in ("cache_write_5m", "cache_write_1h", "cache_read"):
             price = getattr(self, name)
-            dollars += getattr(usage, name) * (factor * self.input if price is None else price)
+            dollars += getattr(usage, name) * (self.input if price is None else price)
         return dollars / 1e6
 
     def batched(self) -> Price:

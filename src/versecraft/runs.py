@@ -200,10 +200,11 @@ class Plan(Shown):
         table.add_row("tokens in, about", f"{self.tokens.input:,}")
         table.add_row("tokens out, about", f"{self.tokens.output:,}")
         if self.price:
-            table.add_row("dollars, live", f"{self.cost.live:,.2f}")
-            table.add_row("  with the guide cached", f"{self.cost.live_cached:,.2f}")
-            table.add_row("dollars, batch", f"{self.cost.batch:,.2f}")
-            table.add_row("  with the guide cached", f"{self.cost.batch_cached:,.2f}")
+            for way, name in (("live", "dollars, live"), ("batch", "dollars, batch")):
+                table.add_row(name, f"{getattr(self.cost, way):,.2f}")
+                if self.caches:
+                    cached = getattr(self.cost, f"{way}_cached")
+                    table.add_row("  with the guide cached", f"{cached:,.2f}")
         table.add_row("dollars, this way", f"{self.dollars:,.2f}")
         if not isinstance(self.backend, BatchBackend):
             table.add_row("minutes, about", f"{self.seconds / 60:,.1f}")
