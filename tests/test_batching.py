@@ -312,6 +312,31 @@ def test_ctrl_c_leaves_the_batches_at_work_and_the_next_call_collects_them(
     balances(plan_, model_server)
 
 
+def test_a_second_ctrl_c_ends_a_hand_in_that_hangs_and_what_became_of_it_is_found_out(
+    tmp_path: Path, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("versecraft.batching._SETTLED", 0.5)
+    plan_ = by_the_batch(tmp_path, 5)
+    model_server.faults(papi_hang=1.0)
+
+    def press() -> None:
+        until(model_server, "api_hang", 1)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.4)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        generate(plan_)
+    thread.join()
+    model_server.change(batch_seconds=0)
+    assert by_the_batch(tmp_path, 5).report()["under_way"] == 5
+    assert generate(plan_, progress=False).answered == 5
+    assert model_server.stats()["batches"] == 1
+    balances(plan_, model_server)
+
+
 def test_ctrl_c_in_another_process_ends_it_and_tells_how_to_go_on(
     tmp_path: Path, model_server: ModelServer
 ) -> None:
