@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -232,3 +237,176 @@ def test_a_limit_and_another_backend_can_be_asked_for(
     spec = f"openai:{model_server.url}/v1#local"
     said = sample("generate", "autopsy", "--backend", spec, "--limit", "3", "--json")
     assert said.json[0]["items"] == said.json[0]["answered"] == 3
+
+
+# By the batch
+
+BATCH = ("--backend", "claude-batch:claude-opus-5-5")
+
+
+@pytest.fixture
+def left(versecraft: Call, tmp_path: Path, model_server: ModelServer) -> Call:
+    """The command line after Ctrl-C while a batch of 24 critiques was under way."""
+    versecraft("init", ".")
+    poems(tmp_path, good=16, bad=8)
+    model_server.faults(batch_seconds=1.0)
+
+    def press() -> None:
+        patience = time.monotonic() + 60
+        while not model_server.stats().get("batches") and time.monotonic() < patience:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    said = versecraft("generate", "critique", *BATCH, "--yes")
+    thread.join()
+    assert said.code == 130
+    assert "Leaving 24 requests at work at the provider" in said.err
+    assert "run it again to go on or to collect" in said.err
+    return versecraft
+
+
+def test_a_batch_left_at_work_shows_in_status_and_plan_and_is_collected_later(
+    left: Call, model_server: ModelServer
+) -> None:
+    [step] = [s for s in left("status", "--json").json["steps"] if s["under_way"]]
+    assert (step["task"], step["under_way"], step["answered"]) == ("critique", 24, 0)
+    said = left("status").out
+    assert "24 requests in batch msgbatch_" in said
+    assert "versecraft generate TASK" in said
+    [bill] = left("plan", "critique", *BATCH, "--json").json
+    assert (bill["to_ask"], bill["under_way"], bill["dollars"]) == (0, 24, 0.0)
+    assert "under way by the batch" in left("plan", "critique", *BATCH).out
+    said = left("generate", "critique", *BATCH, "--json")  # asks nothing, so there is no question
+    assert (said.code, said.json[0]["answered"]) == (0, 24)
+    assert model_server.stats()["batches"] == 1
+    [step] = [s for s in left("status", "--json").json["steps"] if s["answered"]]
+    assert (step["answered"], step["under_way"], step["batches"]) == (24, 0, [])
+    assert step["dollars"] == pytest.approx(said.json[0]["cost"], abs=1e-4)
+
+
+def test_a_cancelled_batch_is_collected_without_asking_anew(
+    left: Call, model_server: ModelServer
+) -> None:
+    said = left("cancel", "critique", *BATCH)
+    assert said.code == 0
+    assert "Asked to cancel msgbatch_" in said.out
+    assert "versecraft generate critique --backend claude-batch:claude-opus-5-5 --bud" in said.out
+    said = left("generate", "critique", *BATCH, "--budget", "0", "--json")
+    [run] = said.json
+    assert said.code == 3
+    assert 0 < run["answered"] < 24
+    assert run["errors"] == {"cancelled": 24 - run["answered"]}
+    assert "No batches are under way" in left("cancel", "critique", *BATCH).out
+    assert model_server.stats()["batches"] == 1
+    said = left("generate", "critique", *BATCH, "--yes", "--json")
+    assert (said.code, said.json[0]["answered"]) == (0, 24 - run["answered"])
+
+
+# Money
+
+
+class Keyboard(io.StringIO):
+    """A terminal at which somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "code", "answered"), [("y", 0, 3), ("n", 1, 0), ("", 1, 0)])
+def test_at_a_terminal_a_bill_over_the_threshold_is_asked_about(
+    versecraft: Call, tmp_path: Path, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch,
+    typed: str, code: int, answered: int,
+) -> None:  # fmt: skip
+    versecraft("init", ".")
+    poems(tmp_path)
+    config = tmp_path / "versecraft.toml"
+    text = config.read_text(encoding="utf-8").replace("confirm_over = 1.0", "confirm_over = 0.01")
+    config.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", Keyboard(f"{typed}\n"))
+    said = versecraft("generate", "critique")
+    assert said.code == code
+    assert "This may cost about $0.0" in said.out + said.err
+    assert "Go on?" in said.out + said.err
+    assert model_server.stats()["answered"] == answered
+
+
+def test_a_bill_under_the_threshold_is_not_asked_about(
+    versecraft: Call, tmp_path: Path, model_server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versecraft("init", ".")
+    poems(tmp_path)
+    monkeypatch.setattr(sys, "stdin", Keyboard(""))
+    said = versecraft("generate", "critique")
+    assert said.code == 0
+    assert "Go on?" not in said.out + said.err
+
+
+def test_a_budget_that_is_used_up_gives_exit_code_3_and_says_what_is_left(
+    versecraft: Call, tmp_path: Path, model_server: ModelServer
+) -> None:
+    versecraft("init", ".")
+    poems(tmp_path, good=12, bad=8)
+    said = versecraft("generate", "critique", "--budget", "0.25", "--json")
+    [run] = said.json
+    assert said.code == 3
+    assert run["cost"] <= 0.25
+    assert 0 < run["answered"] < 20
+    assert run["errors"] == {"budget": 20 - run["answered"]}
+    assert f"Items without an answer yet: {20 - run['answered']}, about $" in said.err
+    said = versecraft("generate", "critique", "--json", "--yes")
+    assert (said.code, said.json[0]["answered"]) == (0, 20 - run["answered"])
+
+
+def test_a_spend_limit_gives_exit_code_1_and_the_reason(
+    versecraft: Call, tmp_path: Path, model_server: ModelServer
+) -> None:
+    versecraft("init", ".")
+    poems(tmp_path)
+    model_server.faults(pspend=1.0)
+    said = versecraft("generate", "critique", "--yes")
+    assert said.code == 1
+    assert "Raise the spend limit in the console" in " ".join((said.out + said.err).split())
+    assert model_server.stats()["requests"] == 1, "the others wait for the first"
+
+
+def test_the_bill_of_a_phase_shows_all_four_ways(
+    versecraft: Call, tmp_path: Path, model_server: ModelServer
+) -> None:
+    versecraft("init", ".")
+    poems(tmp_path, good=4, bad=4)
+    versecraft("match", "--strategy", "random")
+    said = versecraft("plan", "seed").out
+    assert "Live $" in said
+    assert "with the guides cached $" in said
+    assert "by the batch $" in said
+    assert "counted by the provider" in said
+    assert model_server.stats().get("sent", 0) == 0
+    dollars = [
+        bill["dollars"]
+        for backend in ("claude", "claude-batch")
+        for bill in versecraft(
+            "plan", "critique", "-b", f"{backend}:claude-opus-5-5", "--json"
+        ).json
+    ]
+    assert dollars[0] > dollars[1] > dollars[0] / 3
+
+
+def test_a_price_of_ones_own_makes_a_model_known(
+    versecraft: Call, tmp_path: Path, model_server: ModelServer
+) -> None:
+    versecraft("init", ".")
+    poems(tmp_path)
+    said = versecraft("plan", "critique", "-b", "claude:claude-next")
+    assert said.code == 1
+    assert 'add [prices."claude-next"] with input and output to versecraft.toml' in said.err
+    with (tmp_path / "versecraft.toml").open("a", encoding="utf-8") as config:
+        config.write('\n[prices."claude-next"]\ninput = 1000.0\noutput = 2000.0\n')
+    for scheme in ("claude", "claude-batch"):
+        said = versecraft("plan", "critique", "-b", f"{scheme}:claude-next", "--json")
+        assert said.code == 0, said
+        [bill] = said.json
+        tokens, cost = bill["tokens"], bill["cost"]
+        expected = (tokens["input"] * 1000 + tokens["output"] * 2000) / 1e6
+        assert cost["live"] == pytest.approx(expected) == 2 * cost["batch"]

@@ -31,7 +31,8 @@ from pathlib import Path
 from sources import make_plan
 from versecraft.backends.claude import Claude
 from versecraft.generating import generate
-plan = make_plan(Path(sys.argv[1]), Claude("claude-opus-5-5", concurrency={WINDOW}), {COUNT})
+backend = Claude("claude-opus-5-5", concurrency={WINDOW}, cache=None)
+plan = make_plan(Path(sys.argv[1]), backend, {COUNT})
 print("go", flush=True)
 run = generate(plan)
 print(run.answered, run.cached)

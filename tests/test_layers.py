@@ -20,7 +20,7 @@ LAYERS = (
         "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",
         "progress", "adapters", "grammar", "weights", "bases", "cards", "tokenising",
     },
-    {"tasks", "trainers", "grouping", "xray", "sampling"},
+    {"tasks", "trainers", "grouping", "xray", "sampling", "anthropic_api"},
     {"hookspecs", "ledger", "checkpoints", "decoding"},
     {"fitting"},
     {"plugins", "runs", "tasks.*", "backends.*", "trainers.*"},

@@ -8,8 +8,9 @@ no model library.
 from . import errors as errors
 from . import testing as testing
 from .answers import Answer, Loc
-from .backends import Backend, Price, Reply, Request
+from .backends import Backend, BatchBackend, BatchState, Price, Reply, Request
 from .balancing import Balancer
+from .batching import cancel
 from .corpus import read_corpus
 from .dataset import build_dataset
 from .exporting import export
@@ -20,7 +21,7 @@ from .matching import Matcher, Matches
 from .planning import items, plan
 from .plugins import get_backend, get_task, get_trainer, list_backends, list_tasks
 from .prompting import Prompt
-from .records import Corpus, Example, Item, Match, Poem, Row
+from .records import Corpus, Example, Item, Match, Poem, Row, Usage
 from .runs import Plan, Run, read_run
 from .tasks import PromptTask, Task
 from .trainers import Checkpoint, Trainer
@@ -32,6 +33,8 @@ __all__ = [
     "Answer",
     "Backend",
     "Balancer",
+    "BatchBackend",
+    "BatchState",
     "Checkpoint",
     "Corpus",
     "Example",
@@ -55,9 +58,11 @@ __all__ = [
     "Split",
     "Task",
     "Trainer",
+    "Usage",
     "Workspace",
     "XRay",
     "build_dataset",
+    "cancel",
     "classify",
     "errors",
     "export",

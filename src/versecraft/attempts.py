@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from .backends import Reply, Request
 from .errors import BackendError, ErrorKind
-from .records import Price, Row, RowError, Usage
+from .records import Row, RowError, Usage
 from .runs import Job, Plan
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Purse",
     "Reading",
     "ask_again",
+    "came_back",
+    "from_journal",
     "in_words",
     "read_reply",
     "row_of",
@@ -72,6 +75,27 @@ class Attempts:
             self.lost += outcome.lost
 
 
+def came_back(said: object) -> Reply | BackendError:
+    """What a backend returned or raised, fit to be written down: a reply, or why it is none."""
+    if isinstance(said, BackendError):
+        said.args = tuple(_encodable(str(part)) for part in said.args)
+        return said
+    if isinstance(said, Exception):
+        return BackendError(_encodable(f"{type(said).__name__}: {said}"))
+    whole = isinstance(said, Reply) and isinstance(said.text, str) and isinstance(said.model, str)
+    if not (whole and isinstance(said, Reply) and isinstance(said.usage, Usage)):
+        return BackendError(
+            _encodable(f"the backend gave {str(said)[:80]!r}, not a Reply; mend it")
+        )
+    text = _encodable(said.text)
+    return said if text == said.text else replace(said, text=text)
+
+
+def _encodable(text: str) -> str:
+    """The text; a half of a surrogate pair, which no file can hold, becomes a question mark."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """An answer as the task takes it: the output, or why it cannot be used."""
@@ -93,6 +117,20 @@ def read_reply(plan: Plan, job: Job, reply: Reply) -> Reading:
     except Exception as error:  # a plugin's check; the row records it
         return Reading(kind="rejected", reason=f"the task's own check broke: {error!r}")
     return Reading(kind="rejected", reason=reason) if reason else Reading(output=output)
+
+
+def from_journal(states: Mapping[str, dict[str, Any]]) -> dict[str, Attempts]:
+    """The attempts that a journal of batches has kept, by ledger key."""
+    return {
+        key: Attempts(
+            **{
+                **state,
+                "usage": Usage(**state["usage"]),
+                "followups": tuple((answer, why) for answer, why in state["followups"]),
+            }
+        )
+        for key, state in states.items()
+    }
 
 
 def ask_again(seen: Attempts, reply: Reply, reading: Reading) -> None:
@@ -145,9 +183,11 @@ class Purse:
         usage: Tokens that were paid for.
     """
 
-    def __init__(self, price: Price | None, budget: float | None) -> None:
-        self.price = price
-        self.budget = budget if price else None
+    def __init__(self, plan: Plan, budget: float | None) -> None:
+        self.price = plan.price
+        self.budget = budget if plan.price else None
+        self.writes = f"cache_write_{getattr(plan.backend, 'cache', None) or '5m'}"
+        self.head = len(plan.system.encode()) + len(str(plan.schema or ""))
         self.spent = 0.0
         self.reserved = 0.0
         self.usage = Usage()
@@ -159,10 +199,10 @@ class Purse:
         """
         if self.price is None:
             return 0.0
-        sent = len(request.system.encode()) + len(str(request.schema or ""))
-        sent += sum(len(m["content"].encode()) for m in request.messages())
-        dearest = max(self.price.input, self.price.cache_write_5m or 0.0)
-        return (sent // 2 * dearest + request.max_tokens * self.price.output) / 1e6
+        sent = self.head + sum(len(m["content"].encode()) for m in request.messages())
+        written = Usage(**{self.writes: sent // 2}, output=request.max_tokens)
+        plain = Usage(input=sent // 2, output=request.max_tokens)
+        return max(self.price.cost(written), self.price.cost(plain))
 
     def covers(self, dollars: float) -> bool:
         """Whether so much more can be spent, should all that is under way cost the most it can."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from .errors import LedgerError
 from .records import Record, Row
@@ -28,6 +27,8 @@ class Batch(Record):
         ids: The custom ids: the ledger key, and `-N` after N earlier attempts.
         at: When it was handed in, in seconds since the epoch.
         most: Dollars that it can cost at most.
+        about: Dollars that were estimated for those of its requests that are asked first.
+        backend: The id of the backend that handed it in.
         batch: The provider's id; None when it is not known whether the batch arrived.
     """
 
@@ -35,7 +36,17 @@ class Batch(Record):
     ids: tuple[str, ...]
     at: float
     most: float
+    about: float = 0.0
+    backend: str = ""
     batch: str | None = None
+
+    def line(self) -> str:
+        """What is to be said of it, for people."""
+        when = datetime.fromtimestamp(self.at).strftime("%Y-%m-%d %H:%M")
+        return (
+            f"{len(self.ids):,} requests in batch {self.batch or 'of unknown id'}, handed in by "
+            f"{self.backend} on {when}"
+        )
 
     @property
     def keys(self) -> list[str]:
@@ -54,19 +65,26 @@ class Journal:
     """
 
     def __init__(self, ledger: Path) -> None:
-        self.path = ledger.with_suffix(".batches.jsonl")
+        name = ledger.stem if ledger.suffix == ".jsonl" else ledger.name
+        self.path = ledger.with_name(f"{name}.batches.jsonl")
         self.open: dict[str, Batch] = {}
         self.known: set[str] = set()
         self.again: dict[str, dict[str, Any]] = {}
         self.handled: set[tuple[str, str]] = set()
         if self.path.exists():
-            with self.path.open(encoding="utf-8") as file:
-                for line in file:
-                    self._take(line)
+            # As bytes: a crash may have cut a character.
+            with self.path.open("rb") as file:
+                for number, line in enumerate(file, start=1):
+                    self._take(number, line)
 
-    def _take(self, line: str) -> None:
+    def _take(self, number: int, line: bytes) -> None:
         try:
-            ((event, facts),) = json.loads(line).items()
+            said = json.loads(line)
+        except ValueError:
+            # The end of a line that a crash cut: what it would have said is found out again.
+            return
+        try:
+            ((event, facts),) = said.items()
             if event == "sending":
                 self.open[facts["name"]] = Batch(**facts)
             elif event == "sent":
@@ -78,9 +96,16 @@ class Journal:
                 self.handled.add((facts["key"], facts["batch"]))
             elif event == "over":
                 self.open.pop(facts["name"], None)
-        except (ValueError, KeyError, AttributeError, ValidationError):
-            # The end of a line that a crash cut: what it would have said is found out again.
-            return
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise LedgerError(
+                f"{self.path}, line {number}, is no line of a journal: {error!r}. It tells what "
+                "was bought: mend the line, or bring back the file."
+            ) from error
+
+    def unfinished(self, rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+        """The state of the attempts that have not ended in a row, by ledger key."""
+        ended = {row.key: row.started for row in rows}
+        return {k: s for k, s in self.again.items() if s["started"] > ended.get(k, 0.0)}
 
     def under_way(self, rows: Iterable[Row]) -> set[str]:
         """The ledger keys whose answers are to come from batches that are not collected yet."""
@@ -107,6 +132,7 @@ class Journal:
 
     def ask_again(self, key: str, batch: str, seen: dict[str, Any]) -> None:
         """Writes down that an answer led to no row, and how its attempts stand."""
+        self.again[key] = seen
         self.handled.add((key, batch))
         self._write("again", {"key": key, "batch": batch, "seen": seen})
 

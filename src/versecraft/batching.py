@@ -6,19 +6,22 @@ import asyncio
 import random
 import time
 import uuid
+import warnings
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
-from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, read_reply, row_of
+from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, came_back, read_reply, row_of
 from .backends import BatchBackend, Reply, Request
 from .batches import Batch, Journal, key_of
-from .errors import BackendError, ErrorKind
+from .errors import BackendError, BadInput, ErrorKind
 from .ledger import Ledger, read_rows
 from .loops import in_own_loop
 from .progress import Meter
-from .records import Row, Usage
+from .records import Row
 from .runs import Job, Plan
 
 __all__ = ["BatchEngine", "cancel"]
@@ -26,7 +29,7 @@ __all__ = ["BatchEngine", "cancel"]
 T = TypeVar("T")
 
 _EXPIRED = 2  # a request that expires, after a day each time, is handed in so often
-_SETTLED = 10.0  # seconds until a batch that the provider does not list has not arrived
+_SETTLED = 30.0  # seconds until a batch that the provider does not list has not arrived
 _SLACK = 3600.0  # seconds by which the provider's clock may differ from ours
 _FIRST_POLL, _LAST_POLL = 0.5, 60.0  # seconds between two looks, at first and at last
 _SAY_EVERY = 60.0
@@ -38,7 +41,13 @@ class BatchEngine:
     """One run over batches: those still under way from earlier runs, and new ones."""
 
     def __init__(
-        self, plan: Plan, backend: BatchBackend, ledger: Ledger, purse: Purse, meter: Meter
+        self,
+        plan: Plan,
+        backend: BatchBackend,
+        ledger: Ledger,
+        purse: Purse,
+        meter: Meter,
+        seen: dict[str, Attempts],
     ) -> None:
         self.plan = plan
         self.backend = backend
@@ -48,25 +57,37 @@ class BatchEngine:
         self.journal = Journal(ledger.path)
         self.jobs = {job.key: job for job in plan.jobs}
         self.done: dict[str, Row] = {}
-        self.seen: dict[str, Attempts] = {}
+        self.seen = seen
+        self.task: asyncio.Task[Any] | None = None
+        self.unsure = 0
         self.ready: list[Job] = []
+        self.sent: Counter[str] = Counter()
         self.watched: list[str] = []
         self.places: dict[str, str] = {}
         self.stopped: str | None = None
         self.stop_kind: ErrorKind = "cancelled"
         self.interrupted = 0
+        self.each = plan.dollars / max(1, plan.to_ask)
+        self.estimate = 0.0
+        self.looked: dict[str, float] = {}  # since when a batch is looked for
         self.left = asyncio.Event()
-        self.began = time.time()
 
     async def run(self, todo: list[Job]) -> None:
         """Hands in what is to be asked, and collects until nothing is under way."""
         rows = read_rows(self.ledger.path)[0]
+        if others := self._of_others(rows):
+            warnings.warn(
+                f"{others:,} request(s) under way are not of this plan: they were handed in for "
+                "other items or with an earlier prompt, and wait for a plan that asks them.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self.had = self.journal.handled | {(row.key, row.request_id or "") for row in rows}
-        ended = {row.key: row.started for row in rows}
-        for key, state in self.journal.again.items():
-            # Attempts that ended in a row are over; a new call begins anew.
-            if state["started"] > ended.get(key, 0.0):
-                self.seen[key] = _attempts(state)
+        for row in rows:
+            self.sent[row.key] += row.attempts
+        for batch in list(self.journal.open.values()):
+            if batch.batch and all((key, batch.batch) in self.had for key in batch.keys):
+                self.journal.over(batch, "collected")  # but for this line
         self.watched = [
             name
             for name, batch in self.journal.open.items()
@@ -95,6 +116,9 @@ class BatchEngine:
             if close:
                 await close()
 
+    def _of_others(self, rows: list[Row]) -> int:
+        return len(self.journal.under_way(rows) - self.jobs.keys())
+
     def stop(self) -> None:
         """Leaves the batches at work. Second call: at once, be it in the middle of a hand-in."""
         self.interrupted += 1
@@ -103,8 +127,7 @@ class BatchEngine:
             self.task.cancel()
         count = sum(len(self.journal.open[name].ids) for name in self.watched)
         self.meter.say(
-            f"Leaving {count:,} requests in {len(self.watched)} batches at work. Run it again to "
-            "collect them."
+            f"Leaving {count:,} requests at work at the provider. Run it again to collect them."
         )
 
     def unasked(self, job: Job) -> Row:
@@ -139,7 +162,15 @@ class BatchEngine:
                     dollars = self.purse.most(first)
                     self._halt(self.purse.empty(dollars), kind="budget")
                 return
-            batch = Batch(name=uuid.uuid4().hex[:12], ids=tuple(chunk), at=time.time(), most=most)
+            anew = sum(not request.followups for request in chunk.values())
+            batch = Batch(
+                name=uuid.uuid4().hex[:12],
+                ids=tuple(chunk),
+                at=time.time(),
+                most=most,
+                about=self.each * anew,
+                backend=self.backend.id,
+            )
             self.journal.sending(batch)
             if not await self._submit(batch, chunk):
                 return
@@ -157,7 +188,8 @@ class BatchEngine:
             if (full and chunk) or not self.purse.covers(total + most):
                 break
             total += most
-            chunk[f"{job.key}-{seen.count}" if seen.count else job.key] = request
+            before = self.sent[job.key] + seen.count
+            chunk[f"{job.key}-{before}" if before else job.key] = request
         return chunk, total
 
     async def _submit(self, batch: Batch, chunk: dict[str, Request]) -> bool:
@@ -167,6 +199,9 @@ class BatchEngine:
                 named = await self.backend.submit(chunk)
             except BackendError as error:
                 if error.lost:
+                    self.unsure += 1
+                    if self.unsure >= TRIES:
+                        self._halt(str(error))
                     self.meter.say(f"Whether a batch arrived is not known: {error}")
                     self._watch_out_for(batch)
                     return True
@@ -198,7 +233,7 @@ class BatchEngine:
                 batch = self.journal.open[name]
                 if batch.batch is None:
                     await self._look_for(batch)
-                elif (await self._insist(partial(self.backend.state, batch.batch))).ended:
+                elif (await self._insist(partial(self.backend.state, batch.batch), batch)).ended:
                     await self._collect(batch)
                 if name not in self.watched or self.left.is_set():
                     return
@@ -215,46 +250,61 @@ class BatchEngine:
 
     async def _look_for(self, batch: Batch) -> None:
         """Finds a batch whose id was lost, by its custom ids, or finds that it never arrived."""
-        undecided = time.time() - self.began < _SETTLED
+        now = time.monotonic()
+        undecided = now - self.looked.setdefault(batch.name, now) < _SETTLED
 
         async def recent() -> list[Any]:
             since = batch.at - _SLACK
             return [state async for state in self.backend.recent(since)]
 
         for state in await self._insist(recent):
-            if state.batch in self.journal.known or state.requests != len(batch.ids):
+            if state.batch in self.journal.known:
                 continue
             if not state.ended:
-                undecided = True  # custom ids are told with the results
+                # Custom ids are told with the results; and the number, by some, as 0 until then.
+                undecided = undecided or state.requests in (0, len(batch.ids))
+                continue
+            if state.requests != len(batch.ids):
                 continue
 
             async def is_ours(named: str = state.batch) -> bool:
-                async for custom_id, _ in self.backend.collect(named):
-                    return custom_id in batch.ids
+                async with aclosing(self.backend.collect(named)) as results:
+                    async for custom_id, _ in results:
+                        return custom_id in batch.ids
                 return False
 
             if await self._insist(is_ours):
                 self.journal.sent(batch, state.batch)
                 return
         if not undecided:
-            self.journal.over(batch, "never arrived")
             self._forget(batch)
+            self.journal.over(batch, "never arrived")
             self.ready += [self.jobs[key] for key in batch.keys if key in self.jobs]
 
     def _forget(self, batch: Batch) -> None:
         self.watched.remove(batch.name)
         self.purse.reserved -= batch.most
 
-    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Calls the provider until it answers; leaves the run when it does not."""
+    async def _insist(self, call: Callable[[], Awaitable[T]], batch: Batch | None = None) -> T:
+        """Calls the provider until it answers; leaves the run when it does not.
+
+        Args:
+            call: What to call.
+            batch: The one that the call is about, where there is a way out if it is gone.
+        """
         for attempt in range(1, TRIES + 1):
             try:
                 return await call()
             except BackendError as error:
                 if not error.retryable or attempt == TRIES or self.left.is_set():
-                    self._leave(
-                        f"{error} What is under way goes on; call generate again to collect it"
-                    )
+                    todo = "What is under way goes on; call generate again to collect it"
+                    if batch and not (error.retryable or error.fatal):
+                        todo = (
+                            "Call generate again where it can be had; or delete the lines with "
+                            f"{batch.name} from {self.journal.path}, and what was in it is asked, "
+                            "and charged, anew"
+                        )
+                    self._leave(f"{str(error).rstrip('.')}. {todo}")
                     raise _Left from error
                 await self._back_off(error, attempt)
         raise AssertionError
@@ -279,21 +329,26 @@ class BatchEngine:
         strangers: set[str] = set()
 
         async def results() -> None:
-            async for custom_id, outcome in self.backend.collect(named):
-                key = key_of(custom_id)
-                if key not in self.jobs:
-                    strangers.add(key)
-                elif (key, named) not in self.had:
-                    self.had.add((key, named))
-                    row = self._take(batch, self.jobs[key], outcome)
-                    if row:
-                        rows.append(row)
-                if self.left.is_set():
-                    raise _Left
+            async with aclosing(self.backend.collect(named)) as lines:
+                async for custom_id, outcome in lines:
+                    key = key_of(custom_id)
+                    if (key, named) in self.had:
+                        continue
+                    if key not in self.jobs:
+                        strangers.add(key)
+                    else:
+                        self.had.add((key, named))
+                        row = self._take(batch, self.jobs[key], came_back(outcome))
+                        if row:
+                            rows.append(row)
+                    if self.left.is_set():
+                        raise _Left
 
-        await self._insist(results)
+        await self._insist(results, batch)
         self._forget(batch)
+        self.estimate += batch.about
         if not strangers:
+            self.ledger.sync()
             self.journal.over(batch, "collected")
         failed = [row.error for row in rows if row.error and row.error.kind != "refusal"]
         if len(rows) >= _ENOUGH and len(failed) > _MAX_ERROR_RATE * len(rows):
@@ -304,6 +359,8 @@ class BatchEngine:
     def _take(self, batch: Batch, job: Job, outcome: Reply | BackendError) -> Row | None:
         """The row that a result makes; None when the job is asked again."""
         seen = self.seen.pop(job.key, None) or Attempts(started=batch.at)
+        if isinstance(outcome, BackendError) and outcome.lost:
+            self.purse.reserved += self.purse.most(seen.request(self.plan, job))
         seen.count += 1
         seen.note(outcome, self.purse.pay(outcome.usage))
         seen.request_id = batch.batch
@@ -341,34 +398,38 @@ def _state(seen: Attempts) -> dict[str, Any]:
     return {**asdict(seen), "usage": seen.usage.model_dump()}
 
 
-def _attempts(state: dict[str, Any]) -> Attempts:
-    followups = tuple((answer, why) for answer, why in state["followups"])
-    return Attempts(**{**state, "usage": Usage(**state["usage"]), "followups": followups})
-
-
 def cancel(plan: Plan) -> list[str]:
-    """Asks the provider to drop what it has not begun of a plan's batches; returns their ids.
+    """Asks the provider to drop what it has not begun of a ledger's batches; returns their ids.
 
     What was answered by then is paid for: call `generate` again to collect it, with a budget of 0
     if nothing is to be asked anew.
 
     Raises:
+        BadInput: The batches under way are those of another backend.
         BackendError: The provider cannot be reached.
     """
     backend = plan.backend
+    journal = Journal(plan.ledger)
+    ours = [b for b in journal.open.values() if b.batch and b.backend == backend.id]
+    others = {b.backend for b in journal.open.values()} - {backend.id}
+    if others and not ours:
+        raise BadInput(
+            f"What is under way was handed in by {', '.join(sorted(others))}. Cancel with that "
+            "backend."
+        )
     if not isinstance(backend, BatchBackend):
         return []
-    jobs = {job.key for job in plan.jobs}
-    named = [b.batch for b in Journal(plan.ledger).open.values() if b.batch and jobs & set(b.keys)]
+    named: list[str] = []
 
     async def cancelling() -> None:
         try:
-            for batch in named:
-                await backend.cancel(batch)
+            for batch in ours:
+                await backend.cancel(batch.batch or "")
+                named.append(batch.batch or "")
         finally:
             close = getattr(backend, "aclose", None)
             if close:
                 await close()
 
-    in_own_loop(cancelling, lambda: None)
+    in_own_loop(cancelling)
     return named

@@ -225,7 +225,9 @@ def plan(
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what would be asked and what it would cost. Nothing is sent.
+    """Show what would be asked and what it would cost. Nothing is bought.
+
+    With a key, Claude is sent a few of the requests to count their tokens, which is free.
 
     Example: versecraft plan seed
     """
@@ -312,7 +314,7 @@ def generate(
         except KeyboardInterrupt:
             _say("Stopped. What was answered is kept; run it again to go on or to collect.")
             raise typer.Exit(INTERRUPTED) from None
-        budget = None if budget is None else max(0.0, budget - run.cost)
+        budget = None if budget is None else max(0.0, budget - run.cost - run.held)
         file = project.leave(step)
         runs.append(run)
         if not as_json:
@@ -320,6 +322,8 @@ def generate(
             _print(f"Answers in {file.relative_to(project.workspace.root)}")
         if run.stopped:
             _say(f"Stopped: {run.stopped}")
+        # Without money the steps that follow can still collect what they have handed in.
+        if run.stopped and "budget" not in run.errors():
             break
     if as_json:
         _print([run.report() for run in runs], True)
@@ -346,11 +350,18 @@ def cancel(
     from .phases import steps
 
     project = _project(workspace)
-    batches = [b for step in steps(name) for b in drop(project.plan(step, backend))]
+    plans = [project.plan(step, backend) for step in steps(name)]
+    batches = [batch for plan in plans for batch in drop(plan)]
     for batch in batches:
         _print(f"Asked to cancel {batch}.")
+    by = f" --backend {backend}" if backend else ""
     if batches:
-        _print(f"Collect what was answered with: versecraft generate {name} --budget 0")
+        _print(f"Collect what was answered with: versecraft generate {name}{by} --budget 0")
+    elif any(plan.under_way for plan in plans):
+        _print(
+            "The provider's id of a batch is not known yet. Find it with: "
+            f"versecraft generate {name}{by} --budget 0"
+        )
     else:
         _print("No batches are under way.")
 
@@ -499,7 +510,14 @@ def status(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> No
     if as_json:
         _print({"steps": found, "matches": place.matches.is_file(), "data_sets": sets}, True)
         return
+    batches = [(step["task"], batch) for step in found for batch in step.pop("batches")]
+    for step in found:
+        step["lines lost"] = step.pop("broken_lines")
     _print(_table("Status", found))
+    for task, batch in batches:
+        _print(f"{task}: {batch}")
+    if batches:
+        _print("Collect with versecraft generate TASK, or versecraft cancel TASK.")
     _print("Matches: " + ("made" if place.matches.is_file() else "none; versecraft match"))
     _print("Data sets: " + (", ".join(sets) or "none; versecraft balance"))
 

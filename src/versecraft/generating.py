@@ -8,14 +8,25 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, read_reply, row_of
+from .attempts import (
+    REASKS,
+    TRIES,
+    Attempts,
+    Purse,
+    ask_again,
+    came_back,
+    from_journal,
+    read_reply,
+    row_of,
+)
 from .backends import Backend, BatchBackend, Reply, Request, deadline_of
+from .batches import Journal
 from .batching import BatchEngine
-from .errors import BackendError, ErrorKind, LedgerError
-from .ledger import Ledger, is_open
+from .errors import BackendError, ErrorKind
+from .ledger import Ledger, is_open, latest, read_rows
 from .loops import in_own_loop
 from .progress import Meter, open_meter
-from .records import Row, Usage
+from .records import Row
 from .runs import Job, Plan, Run, Spent
 
 __all__ = ["generate"]
@@ -57,31 +68,45 @@ def generate(
         LedgerError: Another process holds the ledger, or the disk is full.
     """
     with Ledger(plan.ledger) as ledger:
-        found = ledger.latest(job.key for job in plan.jobs)
+        rows = read_rows(plan.ledger)[0]
+        found = latest(rows, (job.key for job in plan.jobs))
         todo = [job for job in plan.jobs if is_open(found.get(job.key), retry_failed)]
-        purse = Purse(plan.price, budget)
+        journal = Journal(plan.ledger)
+        pending = journal.under_way(rows) & {job.key for job in plan.jobs}
+        # What was paid for in batches, and led to no row yet, is part of the rows to come.
+        seen = from_journal(journal.unfinished(rows))
+        purse = Purse(plan, budget)
         with open_meter(plan.task.name, len(todo), shown=progress) as meter:
             engine: _Engine | BatchEngine
             if isinstance(plan.backend, BatchBackend):
-                engine = BatchEngine(plan, plan.backend, ledger, purse, meter)
+                engine = BatchEngine(plan, plan.backend, ledger, purse, meter, seen)
             else:
-                engine = _Engine(plan, plan.backend, ledger, purse, meter)
-            if todo:
+                todo = [job for job in todo if job.key not in pending]
+                engine = _Engine(plan, plan.backend, ledger, purse, meter, seen)
+                engine.estimate = plan.dollars / max(1, plan.to_ask) * len(todo)
+            if todo or pending:
                 in_own_loop(lambda: engine.run(todo), engine.stop)
     if engine.interrupted:
         raise KeyboardInterrupt
-    rows = tuple(
-        engine.done.get(job.key) or found.get(job.key) or engine.unasked(job) for job in plan.jobs
+    kept = {k: row for k, row in found.items() if not is_open(row, retry_failed)}
+    now = tuple(
+        engine.done.get(job.key) or kept.get(job.key) or engine.unasked(job) for job in plan.jobs
     )
-    cached = sum(r.output is not None and r.key not in engine.done for r in rows)
+    stopped = engine.stopped
+    if stopped:
+        left = sum(is_open(r) for r in now)
+        stopped = f"{stopped.rstrip('.')}. Items without an answer yet: {left:,}"
+        if plan.to_ask:
+            stopped += f", about ${plan.dollars / plan.to_ask * left:,.2f}"
     return Run(
         task=plan.task,
         items=tuple(job.item for job in plan.jobs),
-        rows=rows,
-        cached=cached,
+        rows=now,
+        cached=sum(r.output is not None and r.key not in engine.done for r in now),
         cost=Spent(purse.spent, purse.usage, plan.price),
-        estimate=plan.dollars,
-        stopped=engine.stopped,
+        estimate=engine.estimate,
+        held=purse.reserved,
+        stopped=stopped,
     )
 
 
@@ -95,7 +120,13 @@ class _Engine:
     """
 
     def __init__(
-        self, plan: Plan, backend: Backend, ledger: Ledger, purse: Purse, meter: Meter
+        self,
+        plan: Plan,
+        backend: Backend,
+        ledger: Ledger,
+        purse: Purse,
+        meter: Meter,
+        seen: dict[str, Attempts],
     ) -> None:
         self.plan = plan
         self.backend = backend
@@ -103,11 +134,13 @@ class _Engine:
         self.ledger = ledger
         self.purse = purse
         self.meter = meter
+        self.seen = seen
+        self.estimate = 0.0
         self.done: dict[str, Row] = {}
         self.stopped: str | None = None
         self.stop_kind: ErrorKind = "cancelled"
         self.interrupted = 0
-        self.fault: LedgerError | None = None
+        self.fault: Exception | None = None
         self.recent: deque[bool] = deque(maxlen=_WINDOW)
         self.same: tuple[str, int] = ("", 0)
         self.workers: list[asyncio.Task[None]] = []
@@ -146,7 +179,10 @@ class _Engine:
 
     def unasked(self, job: Job) -> Row:
         """The row of an item that this run did not come to; it is not written down."""
-        return row_of(self.plan, job, Attempts(), self._why())
+        kind, why, again = self._why()
+        if self.stopped is None:
+            why = "under way by the batch; collect or cancel it with the backend that handed it in"
+        return row_of(self.plan, job, Attempts(), (kind, why, again))
 
     def _halt(self, reason: str, kind: ErrorKind = "cancelled") -> None:
         if self.stopped is None:
@@ -161,21 +197,22 @@ class _Engine:
         for job in jobs:
             if self.stopped:
                 return
-            row = await self._ask(job)
-            if row is None:
-                return
             try:
+                row = await self._ask(job)
+                if row is None:
+                    return
                 self.ledger.append(row)
-            except LedgerError as error:
+            except Exception as error:  # what others have under way is still written down
                 self.fault = self.fault or error
                 self._halt(str(error))
+                return
             self.done[job.key] = row
             self._judge(row)
             self.meter.step(failed=row.error is not None, dollars=self.purse.spent)
 
     async def _ask(self, job: Job) -> Row | None:
         """A row for the job, or None when the run stopped before anything was sent for it."""
-        seen = Attempts()
+        seen = self.seen.get(job.key) or Attempts()
         try:
             while True:
                 request = seen.request(self.plan, job)
@@ -210,23 +247,23 @@ class _Engine:
         seen.count += 1
         try:
             async with asyncio.timeout(self.deadline) as clock:
-                outcome: Reply | BackendError = await self.backend.complete(request)
-        except BackendError as error:
-            outcome = error
+                said: object = await self.backend.complete(request)
         except TimeoutError as error:
-            outcome = BackendError(f"TimeoutError: {error}", retryable=True)
+            said = BackendError(f"TimeoutError: {error}", retryable=True)
             if clock.expired():
-                outcome = BackendError(
+                said = BackendError(
                     f"no answer within {self.deadline:g} s; raise the backend's timeout if answers "
                     "take that long",
                     kind="timeout",
                     retryable=True,
                     lost=True,
                 )
-        except Exception as error:  # a plugin's backend; the row records it
-            outcome = BackendError(f"{type(error).__name__}: {error}")
-        if not (isinstance(outcome, BackendError) or _is_whole(outcome)):
-            outcome = BackendError(f"the backend gave {str(outcome)[:80]!r}, not a Reply; mend it")
+        except asyncio.CancelledError:
+            seen.lost += 1
+            raise
+        except Exception as error:  # a plugin's backend may raise any; the row records it
+            said = error
+        outcome = came_back(said)
         seen.note(outcome, self.purse.pay(outcome.usage))
         if outcome.usage and self.warming:
             self._end_warm_up()
@@ -333,12 +370,3 @@ class _Engine:
             self._halt(
                 f"{sum(self.recent)} of the last {_WINDOW} requests failed, the last with: {last}"
             )
-
-
-def _is_whole(reply: object) -> bool:
-    return (
-        isinstance(reply, Reply)
-        and isinstance(reply.text, str)
-        and isinstance(reply.model, str)
-        and isinstance(reply.usage, Usage)
-    )

@@ -11,17 +11,27 @@ from typing import Any
 __all__ = ["in_own_loop"]
 
 
-def in_own_loop(work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], None]) -> None:
+def in_own_loop(
+    work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[], None] | None = None
+) -> None:
     """Runs `work()` in an event loop of its own thread, and waits for its end.
 
     Args:
         work: Makes the coroutine to be run.
-        stop: Called on Ctrl-C, in that loop where it runs already.
+        stop: Called on Ctrl-C, in that loop where it runs already. If None, the work is cancelled
+            and `KeyboardInterrupt` is raised.
 
     Raises:
         BaseException: What `work` raised.
     """
     failure: list[BaseException] = []
+    task: list[asyncio.Task[Any]] = []
+
+    async def whole() -> None:
+        if current := asyncio.current_task():
+            task.append(current)
+        await work()
+
     runner: list[asyncio.AbstractEventLoop] = []
     ended = threading.Event()
 
@@ -29,7 +39,7 @@ def in_own_loop(work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[]
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as r:
                 runner.append(r.get_loop())
-                r.run(work())
+                r.run(whole())
         except BaseException as error:
             failure.append(error)
         finally:
@@ -37,9 +47,10 @@ def in_own_loop(work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[]
 
     def tell() -> None:
         try:
-            runner[0].call_soon_threadsafe(stop)
+            runner[0].call_soon_threadsafe(stop or task[0].cancel)
         except (IndexError, RuntimeError):  # the loop is not open yet, or closed already
-            stop()
+            if stop:
+                stop()
 
     thread = threading.Thread(target=main, name="versecraft", daemon=True)
     # By default the garbage collector runs every 700 objects, several times in each request; here
@@ -60,6 +71,8 @@ def in_own_loop(work: Callable[[], Coroutine[Any, Any, None]], stop: Callable[[]
         if thread.ident is not None:
             ended.wait()
         gc.set_threshold(*collect)
+    if failure and stop is None and isinstance(failure[0], asyncio.CancelledError):
+        raise KeyboardInterrupt
     if failure:
         raise failure[0]
 

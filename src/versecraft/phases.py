@@ -171,7 +171,13 @@ class Project:
     def spent(self) -> float:
         """Dollars that all ledgers have cost so far."""
         ledgers = [self.workspace.ledger(step.phase, step.task) for step in steps()]
-        return sum(row.cost for ledger in ledgers for row in read_rows(ledger)[0])
+        total = 0.0
+        for ledger in ledgers:
+            rows = read_rows(ledger)[0]
+            total += sum(row.cost for row in rows)
+            # Batches are paid for before all that they were asked has ended in a row.
+            total += sum(state["cost"] for state in Journal(ledger).unfinished(rows).values())
+        return total
 
     def balance(
         self, role: Role, *, bad_share: float | None = None, seed: int | None = None
@@ -233,7 +239,7 @@ class Project:
         return file
 
     def status(self) -> list[dict[str, Any]]:
-        """For each step: items answered, failed last and under way by the batch, and the dollars."""
+        """For each step: items answered, failed last, under way by the batch; dollars."""
         found = []
         for step in steps():
             ledger = self.workspace.ledger(step.phase, step.task)
@@ -249,6 +255,7 @@ class Project:
                     "answered": sum(row.output is not None for row in last),
                     "failed": sum(row.error is not None for row in last),
                     "under_way": len(journal.under_way(rows)),
+                    "batches": [batch.line() for batch in journal.open.values()],
                     "broken_lines": len(broken),
                     "dollars": round(sum((row.cost for row in rows), 0.0), 4),
                 }

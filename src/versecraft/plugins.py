@@ -31,6 +31,7 @@ _BUILT_IN = (
     "versecraft.tasks.poem",
     "versecraft.backends.claude",
     "versecraft.backends.gguf",
+    "versecraft.backends.claude_batch",
     "versecraft.backends.openai",
     "versecraft.backends.replay",
     "versecraft.backends.scripted",
@@ -87,8 +88,10 @@ def get_backend(spec: str, **options: Any) -> Backend:
             f"The backend {spec!r} cannot be made with {sorted(options)}: {error!r}. Check "
             "the spec and the options against the backend's own signature."
         ) from error
-    if not callable(getattr(backend, "complete", None)):
-        raise PluginError(f"{spec!r} made {backend!r}, which has no `complete`; mend the plugin.")
+    if not any(callable(getattr(backend, name, None)) for name in ("complete", "submit")):
+        raise PluginError(
+            f"{spec!r} made {backend!r}, which has no `complete` and no `submit`; mend the plugin."
+        )
     return backend
 
 

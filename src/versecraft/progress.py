@@ -59,10 +59,13 @@ class Meter:
     def say(self, text: str) -> None:
         """Writes a line to stderr, above the bar where there is one."""
         self._said = time.monotonic()
-        if self.bar is not None:
-            self.bar.console.print(text)
-        elif self.lines:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201 -- the plain form of the bar
+        try:
+            if self.bar is not None:
+                self.bar.console.print(text)
+            elif self.lines:
+                print(text, file=sys.stderr, flush=True)  # noqa: T201 -- the plain form of the bar
+        except OSError:  # nobody reads it any more; the work goes on
+            self.bar, self.lines = None, False
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class Plan(Shown):
     Attributes:
         jobs: One per item, in the order of the items; equal items are asked once.
         found: The ledger's last row for each key of `jobs` that it has.
-        under_way: Keys of what has been handed in by the batch and not been collected yet.
+        pending: Keys of what has been handed in by the batch and not been collected yet.
         prompt: Digest of the prompt: guide or persona, turn template, schema.
         tokens: For what is left to ask; the task's usual answer out.
         cost: Dollars for `tokens`, in four ways; `dollars` is the one that this backend takes.
@@ -110,7 +110,7 @@ class Plan(Shown):
     ledger: Path
     jobs: tuple[Job, ...]
     found: Mapping[str, Row]
-    under_way: frozenset[str]
+    pending: frozenset[str]
     system: str
     schema: Mapping[str, Any] | None
     prompt: str
@@ -134,13 +134,18 @@ class Plan(Shown):
     @property
     def refused(self) -> int:
         """How many the model has declined; they are not asked again."""
-        return self.items - self.cached - self.to_ask - len(self.under_way)
+        return self.items - self.cached - self.to_ask - self.under_way
+
+    @property
+    def under_way(self) -> int:
+        """How many have been handed in by the batch and not been collected yet."""
+        return len(self.pending)
 
     @property
     def to_ask(self) -> int:
         """How many are left to ask, those that failed before among them."""
         open_now = sum(is_open(self.found.get(job.key)) for job in self.jobs)
-        return open_now - len(self.under_way)
+        return open_now - self.under_way
 
     @property
     def dollars(self) -> float:
@@ -172,7 +177,7 @@ class Plan(Shown):
             "cached": self.cached,
             "refused": self.refused,
             "to_ask": self.to_ask,
-            "under_way": len(self.under_way),
+            "under_way": self.under_way,
             "tokens": self.tokens.model_dump(),
             "cost": self.cost.model_dump(),
             "dollars": self.dollars,
@@ -193,14 +198,15 @@ class Plan(Shown):
         before = f" ({failed} failed before)" if failed else ""
         table.add_row("to ask", f"{self.to_ask:,}{before}")
         if self.under_way:
-            table.add_row("under way by the batch", f"{len(self.under_way):,}")
+            table.add_row("under way by the batch", f"{self.under_way:,}")
         table.add_row("tokens in, about", f"{self.tokens.input:,}")
         table.add_row("tokens out, about", f"{self.tokens.output:,}")
         if self.price:
-            table.add_row("dollars, live", f"{self.cost.live:,.2f}")
-            table.add_row("  with the guide cached", f"{self.cost.live_cached:,.2f}")
-            table.add_row("dollars, batch", f"{self.cost.batch:,.2f}")
-            table.add_row("  with the guide cached", f"{self.cost.batch_cached:,.2f}")
+            for way, name in (("live", "dollars, live"), ("batch", "dollars, batch")):
+                table.add_row(name, f"{getattr(self.cost, way):,.2f}")
+                if self.caches:
+                    cached = getattr(self.cost, f"{way}_cached")
+                    table.add_row("  with the guide cached", f"{cached:,.2f}")
         table.add_row("dollars, this way", f"{self.dollars:,.2f}")
         if not isinstance(self.backend, BatchBackend):
             table.add_row("minutes, about", f"{self.seconds / 60:,.1f}")
@@ -229,7 +235,8 @@ class Run(Shown):
         rows: One per item, in the order of the plan.
         cost: Dollars spent by this call; knows the tokens written to and read from a prompt
             cache, and what that saved.
-        estimate: Dollars that the plan said this call would cost.
+        estimate: Dollars that was estimated for what this call asked or collected.
+        held: Dollars that requests without an answer may have cost on top.
         stopped: Why the run ended before all items were asked; None when it did not.
     """
 
@@ -239,6 +246,7 @@ class Run(Shown):
     cached: int
     cost: Spent = field(default_factory=lambda: Spent(0.0, Usage(), None))
     estimate: float = 0.0
+    held: float = 0.0
     stopped: str | None = None
 
     @property
@@ -315,6 +323,11 @@ class Run(Shown):
             "quotes": 1 - (false + places.count(None)) / max(1, false + len(places)),
         }
 
+    def refusals(self) -> dict[str, int]:
+        """How many the model declined, by what it said: the category and its explanation."""
+        said = (r.error.message for r in self.rows if r.error and r.error.kind == "refusal")
+        return dict(Counter(said).most_common())
+
     def report(self) -> dict[str, Any]:
         """The counts as plain values."""
         return {
@@ -325,8 +338,10 @@ class Run(Shown):
             "refused": self.refused,
             "cached": self.cached,
             "errors": self.errors(),
+            "refusals": self.refusals(),
             "cost": round(float(self.cost), 6),
             "estimate": round(self.estimate, 6),
+            "held": round(self.held, 6),
             "cache": {
                 "written": self.cost.written,
                 "read": self.cost.read,
@@ -344,12 +359,17 @@ class Run(Shown):
         for name in ("failed", "refused", "answered", "cached"):
             table.add_row(name, f"{getattr(self, name):,}")
         for kind, count in sorted(self.errors().items()):
-            error = next(r.error for r in self.rows if r.error and r.error.kind == kind)
-            example = error.message.partition("\n")[0][:70]
-            table.add_row(f"  {kind}, such as: {example}", f"{count:,}")
+            if kind != "refusal":
+                error = next(r.error for r in self.rows if r.error and r.error.kind == kind)
+                example = error.message.partition("\n")[0][:70]
+                table.add_row(f"  {kind}, such as: {example}", f"{count:,}")
+        for message, count in self.refusals().items():
+            table.add_row(f"  {message}", f"{count:,}")
         table.add_row("dollars", f"{self.cost:,.2f}")
         if self.estimate:
             table.add_row("  estimated before", f"{self.estimate:,.2f}")
+        if self.held:
+            table.add_row("  lost ones may have cost", f"{self.held:,.2f}")
         if self.cost.written or self.cost.read:
             table.add_row("  saved by the cache", f"{self.cost.saved:,.2f}")
             table.add_row("tokens written to the cache", f"{self.cost.written:,}")

@@ -13,8 +13,16 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from .answers import Answer
-from .attempts import in_words as in_words
-from .backends import Backend, Price, Reply, Request, deadline_of, price_of
+from .attempts import in_words
+from .backends import (
+    Backend,
+    BatchBackend,
+    Price,
+    Reply,
+    Request,
+    deadline_of,
+    price_of,
+)
 from .backends.scripted import Scripted
 from .errors import BackendError, ErrorKind, PluginError, TaskError, VersecraftError
 from .plugins import lacks
@@ -291,12 +299,13 @@ _JSON = replace(
 
 
 def _backend_problems(backend: Backend) -> Iterator[str]:
-    if not isinstance(backend, Backend):
-        yield "it must have id, concurrency and an async complete(request)"
+    if not isinstance(backend, Backend | BatchBackend):
+        yield "it must have id, concurrency and an async complete(request), or be a BatchBackend"
     if not (isinstance(backend.id, str) and backend.id.strip()):
         yield f"its id is {backend.id!r}; name the model and its sampling settings"
-    if not (isinstance(backend.concurrency, int) and backend.concurrency >= 1):
-        yield f"its concurrency is {backend.concurrency!r}; give a whole number of 1 or more"
+    concurrency = 1 if isinstance(backend, BatchBackend) else backend.concurrency
+    if not (isinstance(concurrency, int) and concurrency >= 1):
+        yield f"its concurrency is {concurrency!r}; give a whole number of 1 or more"
     if not deadline_of(backend) > 0:
         yield f"its timeout is {deadline_of(backend)}; give seconds, more than 0"
     if not isinstance(price_of(backend), Price | None):
@@ -336,8 +345,18 @@ def _reply_problems(what: str, said: Any) -> Iterator[str]:
 def _asked(backend: Backend, requests: Iterable[Request]) -> list[Any]:
     """What a backend returns or raises, asked in an event loop of its own as a run does."""
 
+    async def by_the_batch(backend: BatchBackend, request: Request) -> Any:
+        batch = await backend.submit({"check": request})
+        while not (await backend.state(batch)).ended:
+            await asyncio.sleep(0.5)
+        async for _, outcome in backend.collect(batch):
+            return outcome
+        return None
+
     async def ask(request: Request) -> Any:
         try:
+            if isinstance(backend, BatchBackend):
+                return await by_the_batch(backend, request)
             async with asyncio.timeout(deadline_of(backend)):
                 return await backend.complete(request)
         except Exception as error:

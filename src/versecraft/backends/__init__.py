@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,7 +10,15 @@ from ..errors import BackendError
 from ..records import Price, Usage
 
 __all__ = [
-    "Backend", "BatchBackend", "BatchState", "Price", "Reply", "Request", "deadline_of", "price_of",
+    "Backend",
+    "BatchBackend",
+    "BatchState",
+    "Price",
+    "Reply",
+    "Request",
+    "answers_of",
+    "deadline_of",
+    "price_of",
 ]  # fmt: skip
 
 _NOTHING = Usage()
@@ -77,6 +85,8 @@ class Backend(Protocol):
 
     * `timeout`: seconds that one attempt may take as a whole (600 if not),
     * `price`: a `Price` (tokens cost nothing if not),
+    * `answers_as`: the id of the backend whose answers are as good as its own; what one of the
+      two has answered the other does not ask,
     * `cache_from`: tokens from which on it caches a system prompt (it never does if not); the
       first request is then sent ahead of the others, which find the cache warm,
     * `async def count(self, request) -> int`: the tokens of a request, counted at no cost,
@@ -162,7 +172,7 @@ class BatchBackend(Protocol):
         """The batches made since then (seconds since the epoch), newest first."""
         ...
 
-    def collect(self, batch: str) -> AsyncIterator[tuple[str, Reply | BackendError]]:
+    def collect(self, batch: str) -> AsyncGenerator[tuple[str, Reply | BackendError], None]:
         """The results of a batch that has ended, by custom id, in any order.
 
         May be called again at any time; each call gives all of them. An error has kind "timeout"
@@ -187,6 +197,11 @@ def price_of(backend: Backend | BatchBackend) -> Price | None:
     """What a backend's tokens cost; None when they cost nothing."""
     price: Price | None = getattr(backend, "price", None)
     return price.batched() if price and isinstance(backend, BatchBackend) else price
+
+
+def answers_of(backend: Backend | BatchBackend) -> str:
+    """What a backend's answers are kept under: its id, or that of the one it stands in for."""
+    return str(getattr(backend, "answers_as", backend.id))
 
 
 def deadline_of(backend: Backend | BatchBackend) -> float:
