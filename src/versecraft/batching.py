@@ -231,10 +231,15 @@ class BatchEngine:
         while not self.left.is_set():
             for name in list(self.watched):
                 batch = self.journal.open[name]
-                if batch.batch is None:
-                    await self._look_for(batch)
-                elif (await self._insist(partial(self.backend.state, batch.batch), batch)).ended:
-                    await self._collect(batch)
+                try:
+                    if batch.batch is None:
+                        await self._look_for(batch)
+                    elif (
+                        await self._insist(partial(self.backend.state, batch.batch), batch)
+                    ).ended:
+                        await self._collect(batch)
+                except _Gone:
+                    self._forget(batch)
                 if name not in self.watched or self.left.is_set():
                     return
             if time.monotonic() - said > _SAY_EVERY:
@@ -297,14 +302,18 @@ class BatchEngine:
                 return await call()
             except BackendError as error:
                 if not error.retryable or attempt == TRIES or self.left.is_set():
-                    todo = "What is under way goes on; call generate again to collect it"
+                    said = str(error).rstrip(".")
                     if batch and not (error.retryable or error.fatal):
-                        todo = (
-                            "Call generate again where it can be had; or delete the lines with "
-                            f"{batch.name} from {self.journal.path}, and what was in it is asked, "
-                            "and charged, anew"
+                        # The others are still collected.
+                        self._halt(
+                            f"{said}. Call generate again where it can be had; or delete the lines "
+                            f"with {batch.name} from {self.journal.path}, and what was in it is "
+                            "asked, and charged, anew"
                         )
-                    self._leave(f"{str(error).rstrip('.')}. {todo}")
+                        raise _Gone from error
+                    self._leave(
+                        f"{said}. What is under way goes on; call generate again to collect it"
+                    )
                     raise _Left from error
                 await self._back_off(error, attempt)
         raise AssertionError
@@ -388,6 +397,10 @@ class BatchEngine:
         self.done[job.key] = row
         self.meter.step(failed=row.error is not None, dollars=self.purse.spent)
         return row
+
+
+class _Gone(Exception):
+    """The provider does not have a batch."""
 
 
 class _Left(Exception):
