@@ -75,7 +75,7 @@ class BatchEngine:
     async def run(self, todo: list[Job]) -> None:
         """Hands in what is to be asked, and collects until nothing is under way."""
         rows = read_rows(self.ledger.path)[0]
-        if others := self._of_others(rows):
+        if others := len(self.journal.under_way(rows) - self.jobs.keys()):
             warnings.warn(
                 f"{others:,} request(s) under way are not of this plan: they were handed in for "
                 "other items or with an earlier prompt, and wait for a plan that asks them.",
@@ -115,9 +115,6 @@ class BatchEngine:
             close = getattr(self.backend, "aclose", None)
             if close:
                 await close()
-
-    def _of_others(self, rows: list[Row]) -> int:
-        return len(self.journal.under_way(rows) - self.jobs.keys())
 
     def stop(self) -> None:
         """Leaves the batches at work. Second call: at once, be it in the middle of a hand-in."""
