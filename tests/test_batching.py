@@ -130,7 +130,7 @@ def test_every_item_ends_as_a_row_whatever_goes_wrong(
     model_server.faults(
         perrored=0.05, pexpired=0.05, ptruncated=0.04, pinvalid=0.06, pbounds=0.05, prefusal=0.04,
         pempty=0.04, papi_429=0.04, papi_500=0.015, papi_529=0.015, papi_drop=0.015,
-        pcreate_lost=0.3, presults_reset=0.3, retry_after=0.05, batch_seconds=0.1, seed=3,
+        pcreate_lost=0.3, presults_reset=0.2, retry_after=0.05, batch_seconds=0.1, seed=3,
     )  # fmt: skip
     plan_ = by_the_batch(tmp_path, 300, most=100)
     run = generate(plan_, progress=False)
@@ -568,6 +568,27 @@ def test_a_batch_that_the_provider_does_not_know_stops_with_a_way_out(
     kept = "".join(line for line in lines if name not in line)
     journal_of(plan_).write_text(kept, encoding="utf-8")
     assert generate(plan_, progress=False).answered == 4
+
+
+def test_a_batch_that_is_gone_does_not_keep_from_collecting_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Tray()
+    monkeypatch.setattr(Tray, "state", unreachable)
+    plan_ = make_plan(tmp_path, backend, 16)  # type: ignore[arg-type]
+    run = generate(plan_, progress=False)
+    assert (run.answered, len(backend.batches)) == (0, 2)
+    monkeypatch.undo()
+    del backend.batches["tray-0"]
+    run = generate(plan_, progress=False)
+    assert run.answered == 8
+    assert run.stopped
+    assert "there is no tray-0. Call generate again where" in run.stopped
+    assert backend.batches.keys() == {"tray-1"}, "nothing was asked anew"
+
+
+async def unreachable(self: Any, batch: str) -> BatchState:
+    raise BackendError("HTTP 401", fatal=True)
 
 
 # The disk

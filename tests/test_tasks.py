@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from messages_server import BRIEF, answer
 from sources import make_poem
+from teacher import BRIEF, answer
 from versecraft.answers import FAILURE_TYPES, Brief, RevisionBrief, locate
 from versecraft.backends import Request
 from versecraft.backends.scripted import Scripted

@@ -75,7 +75,7 @@ class BatchEngine:
     async def run(self, todo: list[Job]) -> None:
         """Hands in what is to be asked, and collects until nothing is under way."""
         rows = read_rows(self.ledger.path)[0]
-        if others := self._of_others(rows):
+        if others := len(self.journal.under_way(rows) - self.jobs.keys()):
             warnings.warn(
                 f"{others:,} request(s) under way are not of this plan: they were handed in for "
                 "other items or with an earlier prompt, and wait for a plan that asks them.",
@@ -115,9 +115,6 @@ class BatchEngine:
             close = getattr(self.backend, "aclose", None)
             if close:
                 await close()
-
-    def _of_others(self, rows: list[Row]) -> int:
-        return len(self.journal.under_way(rows) - self.jobs.keys())
 
     def stop(self) -> None:
         """Leaves the batches at work. Second call: at once, be it in the middle of a hand-in."""
@@ -231,10 +228,15 @@ class BatchEngine:
         while not self.left.is_set():
             for name in list(self.watched):
                 batch = self.journal.open[name]
-                if batch.batch is None:
-                    await self._look_for(batch)
-                elif (await self._insist(partial(self.backend.state, batch.batch), batch)).ended:
-                    await self._collect(batch)
+                try:
+                    if batch.batch is None:
+                        await self._look_for(batch)
+                    elif (
+                        await self._insist(partial(self.backend.state, batch.batch), batch)
+                    ).ended:
+                        await self._collect(batch)
+                except _Gone:
+                    self._forget(batch)
                 if name not in self.watched or self.left.is_set():
                     return
             if time.monotonic() - said > _SAY_EVERY:
@@ -297,14 +299,18 @@ class BatchEngine:
                 return await call()
             except BackendError as error:
                 if not error.retryable or attempt == TRIES or self.left.is_set():
-                    todo = "What is under way goes on; call generate again to collect it"
+                    said = str(error).rstrip(".")
                     if batch and not (error.retryable or error.fatal):
-                        todo = (
-                            "Call generate again where it can be had; or delete the lines with "
-                            f"{batch.name} from {self.journal.path}, and what was in it is asked, "
-                            "and charged, anew"
+                        # The others are still collected.
+                        self._halt(
+                            f"{said}. Call generate again where it can be had; or delete the lines "
+                            f"with {batch.name} from {self.journal.path}, and what was in it is "
+                            "asked, and charged, anew"
                         )
-                    self._leave(f"{str(error).rstrip('.')}. {todo}")
+                        raise _Gone from error
+                    self._leave(
+                        f"{said}. What is under way goes on; call generate again to collect it"
+                    )
                     raise _Left from error
                 await self._back_off(error, attempt)
         raise AssertionError
@@ -388,6 +394,10 @@ class BatchEngine:
         self.done[job.key] = row
         self.meter.step(failed=row.error is not None, dollars=self.purse.spent)
         return row
+
+
+class _Gone(Exception):
+    """The provider does not have a batch."""
 
 
 class _Left(Exception):

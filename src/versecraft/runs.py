@@ -236,7 +236,7 @@ class Run(Shown):
         cost: Dollars spent by this call; knows the tokens written to and read from a prompt
             cache, and what that saved.
         estimate: Dollars that was estimated for what this call asked or collected.
-        held: Dollars that requests without an answer may have cost on top.
+        held: Dollars that what is still under way, or was lost under way, may cost on top.
         stopped: Why the run ended before all items were asked; None when it did not.
     """
 
@@ -369,7 +369,7 @@ class Run(Shown):
         if self.estimate:
             table.add_row("  estimated before", f"{self.estimate:,.2f}")
         if self.held:
-            table.add_row("  lost ones may have cost", f"{self.held:,.2f}")
+            table.add_row("  may cost besides, at most", f"{self.held:,.2f}")
         if self.cost.written or self.cost.read:
             table.add_row("  saved by the cache", f"{self.cost.saved:,.2f}")
             table.add_row("tokens written to the cache", f"{self.cost.written:,}")
