@@ -385,16 +385,24 @@ def balance(
         float | None,
         typer.Option(help="Share of rows from bad poems.", show_default="versecraft.toml"),
     ] = None,
+    min_tasks: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Tasks that each bad poem must be in.", show_default="versecraft.toml"
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed.")] = None,
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Mix what the ledgers hold, split it by poem, and write a data set folder.
 
+    The seed alone, before there are autopsies, takes --min-tasks 1.
+
     Example: versecraft balance --role educator
     """
     project = _project(workspace)
-    mixture, data = project.balance(role, bad_share=bad_share, seed=seed)
+    mixture, data = project.balance(role, bad_share=bad_share, min_tasks=min_tasks, seed=seed)
     if as_json:
         _print({"mixture": mixture.report(), "card": dict(data.card)}, True)
         return
