@@ -470,7 +470,11 @@ def train(
     """
     project = _project(workspace)
     name = name or f"{role}-v1"
-    found = project.train(role, name, trainer=trainer, base=base, steps=steps)
+    try:
+        found = project.train(role, name, trainer=trainer, base=base, steps=steps)
+    except KeyboardInterrupt:
+        _say("Stopped. Run it again: it goes on from the last checkpoint.")
+        raise typer.Exit(INTERRUPTED) from None
     _print(found.report() if as_json else found, as_json)
     if not as_json:
         _print(f"Make a GGUF of it with: versecraft export models/{name}")
@@ -491,15 +495,53 @@ def export(
     Example: versecraft export models/educator-v1
     """
     project = _project(workspace)
-    file = project.export(checkpoint.name, quantization=quantization)
+    file = project.export(checkpoint, quantization=quantization)
     if as_json:
         _print({"file": str(file), "bytes": file.stat().st_size}, True)
         return
     _print(f"Wrote {file}, {file.stat().st_size / 1e6:,.1f} MB.")
-    _print(
-        f'Use it with: --backend gguf:models/{file.name}, or as local = "gguf:models/{file.name}" '
-        'and local_system = "persona" in versecraft.toml.'
-    )
+    place = file.relative_to(project.workspace.root).as_posix()
+    _print(f'Use it with --backend gguf:{place}, or as local = "gguf:{place}" in versecraft.toml.')
+
+
+@app.command()
+def run(
+    phase: Annotated[Literal["interim"], typer.Argument(help="The phase.")],
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a whole phase; again to go on after a stop.
+
+    interim: educator v1 is trained on the seed's answers and made a GGUF, and with it come
+    briefs, autopsies, lessons and more critiques, on this machine; then the set is balanced.
+
+    Exit code 3 when some items have no answer.
+
+    Example: versecraft run interim
+    """
+    from .phases import interim
+
+    try:
+        runs = {"interim": interim}[phase](_project(workspace))
+    except KeyboardInterrupt:
+        _say("Stopped. Run it again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        _print([{**r.report(), "validity": r.validity()} for r in runs], True)
+    else:
+        for r in runs:
+            shares = r.validity()
+            _print(r)
+            _print(
+                f"Fit the schema: {shares['schema']:.1%}; quotations in the poem: "
+                f"{shares['quotes']:.1%}."
+            )
+    for r in runs:
+        if r.stopped:
+            _say(f"Stopped: {r.stopped}")
+            raise typer.Exit(1)
+    if any(r.failed or r.refused for r in runs):
+        raise typer.Exit(FAILED_ROWS)
 
 
 @app.command()

@@ -162,9 +162,9 @@ class Project:
         ledger = self.workspace.ledger(step.phase, step.task)
         return read_run(get_task(step.task), self.items(step), ledger)
 
-    def examples(self) -> Iterator[Example]:
-        """The training rows of every step that has a ledger."""
-        for step in steps():
+    def examples(self, phase: str | None = None) -> Iterator[Example]:
+        """The training rows of every step that has a ledger, or of those of one phase."""
+        for step in steps(phase):
             if self.workspace.ledger(step.phase, step.task).is_file():
                 yield from self.run(step).examples()
 
@@ -186,15 +186,19 @@ class Project:
         bad_share: float | None = None,
         min_tasks: int | None = None,
         seed: int | None = None,
+        phase: str | None = None,
     ) -> tuple[Mixture, Split]:
-        """Mixes what the ledgers hold, splits it by poem, and writes the data set's folder."""
+        """Mixes what the ledgers hold, splits it by poem, and writes the data set's folder.
+
+        Arguments that are None are as the settings say; `phase` takes the answers of one alone.
+        """
         settings = self.workspace.settings
         seed = settings.seed if seed is None else seed
         mixture = Balancer(
             bad_share=settings.balance.bad_share if bad_share is None else bad_share,
             min_tasks=settings.balance.min_tasks if min_tasks is None else min_tasks,
             seed=seed,
-        ).balance(e for e in self.examples() if e.role == role)
+        ).balance(e for e in self.examples(phase) if e.role == role)
         data = build_dataset(
             mixture, role=role, valid=settings.balance.valid, seed=seed, cost=self.spent()
         )
@@ -213,16 +217,16 @@ class Project:
         """Trains on the data set of a role; the checkpoint's folder is `models/<name>`."""
         wanted = self.workspace.settings.training
         steps = steps or wanted.steps
-        options = {"steps": steps} if steps else {}
+        options = {**wanted.options, **({"steps": steps} if steps else {})}
         return get_trainer(trainer or wanted.trainer, **options).train(
             read_split(self.workspace.data_set(role)),
             base=self.workspace.base(base or wanted.base),
             into=self.workspace.inside(f"models/{name}"),
         )
 
-    def export(self, name: str, *, quantization: str | None = None) -> Path:
-        """Writes `models/<name>.gguf` from the checkpoint in `models/<name>`."""
-        folder = self.workspace.inside(f"models/{name}")
+    def export(self, checkpoint: str | Path, *, quantization: str | None = None) -> Path:
+        """Writes `models/<name>.gguf` from the checkpoint in the folder `models/<name>`."""
+        folder = self.workspace.inside(checkpoint)
         return export(
             read_checkpoint(folder),
             quantization=quantization or self.workspace.settings.training.quantization,
@@ -272,21 +276,25 @@ def interim(project: Project) -> list[Run]:
     """Trains educator v1 on the seed data and does with it, on this machine, what is easy.
 
     Briefs, autopsies of all bad poems, lessons, more critiques of good poems; then the whole
-    educator's set is balanced anew. Call it again to go on after a stop.
+    educator's set is balanced anew, unless a run was stopped. Call it again to go on.
 
     Returns:
         A run for each of these tasks.
     """
-    gguf = "models/educator-v1.gguf"
-    if not project.workspace.inside(gguf).is_file():
-        # The seed has neither autopsies nor good rows enough for each bad poem in three tasks.
-        project.balance("educator", min_tasks=1)
-        project.train("educator", "educator-v1")
-        project.export("educator-v1")
+    # The seed has neither autopsies nor good rows enough for each bad poem in three tasks. Of its
+    # answers alone: v1 must not learn from what it said itself.
+    project.balance("educator", min_tasks=1, phase="seed")
+    checkpoint = project.train("educator", "educator-v1")  # at once where it has finished
+    gguf = project.workspace.inside("models/educator-v1.gguf")
+    card = checkpoint.path / "README.md"
+    if not gguf.is_file() or gguf.stat().st_mtime < card.stat().st_mtime:
+        project.export(checkpoint.path)
     runs = []
     for step in steps("interim"):
-        runs.append(generate(project.plan(step, f"gguf:{gguf}")))
+        runs.append(generate(project.plan(step, "gguf:models/educator-v1.gguf")))
         project.leave(step)
+        if runs[-1].stopped:
+            return runs
     project.balance("educator")
     return runs
 

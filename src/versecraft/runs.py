@@ -315,7 +315,7 @@ class Run(Shown):
         Every answer that came back counts, those that were refused too.
         """
         said = [r for r in self.rows if r.output or (r.error and r.error.kind in _SAID)]
-        misfits = sum(bool(r.error and r.error.kind == "invalid") for r in said)
+        misfits = sum(bool(r.error and r.error.kind != "rejected") for r in said)
         places = [line for r in said if r.output for line in _places(r.output)]
         false = sum(bool(r.error and "is not in the poem" in r.error.message) for r in said)
         return {

@@ -199,7 +199,8 @@ def read_split(folder: Path | str) -> Split:
     facts = re.search(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     if _MARK not in text or not facts:
         raise BadInput(
-            f"{folder} holds no data set of versecraft. Make one with: versecraft balance"
+            f"{folder} holds no data set of versecraft. Make one with: versecraft balance, or "
+            "versecraft balance --role poet."
         )
     train, valid = (tuple(read_examples(folder / f"{side}.jsonl")) for side in ("train", "valid"))
     if not train:

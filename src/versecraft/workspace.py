@@ -34,8 +34,8 @@ class Roles(Record):
 
     Attributes:
         local_system: "guide" while `local` is a general model; "persona" once it is an educator
-            that was trained here, which knows the tasks and has never seen a guide. A GGUF in
-            `models/` is always taken for one.
+            that was trained here, which knows the tasks and has never seen a guide. A GGUF that
+            `export` wrote is always taken for one.
     """
 
     opus: str = "claude:claude-opus-5-5"
@@ -66,10 +66,13 @@ class Training(Record):
         trainer: "trl", which trains anywhere, or "unsloth", for CUDA.
         base: The model that is trained further: "embedded", a GGUF file, a folder, a hub id.
         steps: How many steps; None for three times through the data.
+        quantization: Of the GGUF files that are made.
+        options: What else the trainer takes, such as `learning_rate` and `max_length`.
     """
 
     trainer: str = "trl"
     base: str = "embedded"
+    options: dict[str, Any] = {}
     steps: Annotated[int, Field(ge=1)] | None = None
     quantization: str = "Q8_0"
 
@@ -100,6 +103,7 @@ class Settings(Record):
 
     Attributes:
         confirm_over: Dollars above which a command asks before it spends.
+        backends: By scheme, what its backends take, such as `gpu_layers` of gguf.
         prices: Dollars per million tokens of models that the list that ships does not have.
     """
 
@@ -110,6 +114,7 @@ class Settings(Record):
     matching: Matching = Matching()
     balance: Balance = Balance()
     training: Training = Training()
+    backends: dict[str, dict[str, Any]] = {}
     reset: Reset = Reset()
     prices: dict[str, Price] = {}
 
@@ -199,7 +204,7 @@ class Workspace:
         """What a role or a backend is told: a model that was trained here knows the tasks."""
         roles = self.settings.roles
         scheme, _, rest = str(roles.model_dump().get(role_or_spec, role_or_spec)).partition(":")
-        if scheme == "gguf" and (self.root / rest).parent == self.root / "models":
+        if scheme == "gguf" and _trained_here(self.root / rest):
             return "persona"
         return roles.local_system if role_or_spec == "local" else "guide"
 
@@ -229,6 +234,7 @@ class Workspace:
         scheme, _, rest = spec.partition(":")
         if scheme in ("replay", "gguf"):
             rest = str(self.root / rest)
+        options = {**self.settings.backends.get(scheme, {}), **options}
         model = rest.partition(";")[0]
         if model in self.settings.prices:
             options["price"] = self.settings.prices[model]
@@ -244,6 +250,14 @@ class Workspace:
         except UnicodeDecodeError as error:
             raise BadInput(f"{file} is not UTF-8: {error}. Save it as UTF-8.") from error
         return [t for line in text.splitlines() if (t := line.strip()) and not t.startswith("#")]
+
+
+def _trained_here(gguf: Path) -> bool:
+    """Whether `export` wrote a GGUF; its metadata, which stands first, says so."""
+    if not gguf.is_file():
+        return False
+    with gguf.open("rb") as file:
+        return b"versecraft.base" in file.read(2**25)
 
 
 def _read_settings(file: Path) -> Settings:
