@@ -52,8 +52,11 @@ def load_model(base: str | Path, *, dtype: str | None = None) -> Any:
     """The model that `load_base` gives, without its tokenizer; the same arguments and errors."""
     where, file = _place(base)
     with _quiet():
-        import torch
-        import transformers
+        try:
+            import torch
+            import transformers
+        except ImportError as error:
+            raise MissingExtra("Loading a base model", "train") from error
 
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         dtype = dtype or ("bfloat16" if bf16 else "float32")
