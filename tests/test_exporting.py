@@ -294,6 +294,26 @@ def test_a_folder_without_an_adapter_or_model_is_refused(tmp_path: Path) -> None
         export(Checkpoint(path=tmp_path / "none", base="embedded"))
 
 
+def test_a_file_of_another_hand_is_never_replaced(small: Checkpoint) -> None:
+    from versecraft.bases import embedded_gguf
+
+    own = small.path / "own.gguf"
+    for data in (embedded_gguf().read_bytes(), b"GGUF", b""):
+        own.write_bytes(data)
+        for write in (export, export_adapter):
+            with pytest.raises(BadInput, match=r"not exported by versecraft\. Choose another name"):
+                write(small, into=own)
+        assert own.read_bytes() == data
+    own.unlink()
+
+
+def test_a_damaged_adapter_is_refused_with_the_way_out(small: Checkpoint) -> None:
+    file = small.path / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(BadInput, match=r"cannot be read: .* Copy it again"):
+        export_adapter(small)
+
+
 @pytest.mark.parametrize("key", ["lora_magnitude_vector", "lora_embedding_A"])
 def test_more_than_plain_lora_is_refused_with_the_way_out(small: Checkpoint, key: str) -> None:
     import torch

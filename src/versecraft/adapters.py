@@ -61,7 +61,7 @@ def shape_of_hf(base: str) -> Shape:
     """The same for a Hugging Face folder or hub id."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     arch = _ARCHITECTURE_OF.get(config.model_type, config.model_type)
@@ -82,17 +82,26 @@ def read_lora(folder: Path, shape: Shape) -> dict[str, tuple[Array, Array]]:
     """A and B by the name of the tensor they belong to; B is scaled, and in llama.cpp's order.
 
     Raises:
-        BadInput: The folder holds no adapter, or one that is more than LoRA of linear layers.
+        BadInput: The folder holds no adapter, a damaged one, or one that is more than LoRA of
+            linear layers.
     """
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not (folder / "adapter_model.safetensors").is_file():
         raise BadInput(f"{folder} holds no adapter_model.safetensors. Train it to the end first.")
-    config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+        tensors = load_file(folder / "adapter_model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BadInput(
+            f"The adapter in {folder} cannot be read: {error}. Copy it again, or train it "
+            "anew into another folder."
+        ) from error
     odd = [k for k in ("alpha_pattern", "fan_in_fan_out", "use_dora") if config.get(k)]
     halves: dict[str, dict[str, Array]] = {}
-    for key, tensor in load_file(folder / "adapter_model.safetensors").items():
+    for key, tensor in tensors.items():
         found = _LORA.fullmatch(key)
         if found is None:
             odd.append(key)

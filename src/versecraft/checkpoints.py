@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .cards import readme
+from .bases import gguf_of
 from .errors import BadInput
 from .trainers import facts_in
 
-__all__ = ["claimed", "has_finished", "write_whole"]
+__all__ = [
+    "SAVED", "base_digest", "claimed", "has_finished", "move_whole", "sampled_digest",
+    "whole_checkpoints", "write_whole",
+]  # fmt: skip
+
+SAVED = "saved.json"
+"""In a checkpoint: it is whole, and how long it took to get there."""
+
+_HEAD, _STRIDE, _SAMPLE = 1 << 22, 1 << 20, 1 << 12  # bytes; what a file's digest is made of
 
 
 def has_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
     """Whether this very training has finished in a folder.
+
+    Where another one began and left nothing that can be gone on from, the folder is free.
 
     Raises:
         BadInput: The folder belongs to another training, or to something else.
@@ -30,7 +41,7 @@ def has_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
     if any(a.name == "data" and b.name in ("raw", "processed") for a, b in _parents(folder)):
         raise BadInput(f"{folder} is inside the user's own data. Give another folder.")
     differ = [*_differences(found, facts)] if found else []
-    if differ:
+    if found and differ and (found["finished"] or whole_checkpoints(folder)):
         raise BadInput(
             f"{folder} belongs to another training; it had another {', '.join(differ)}. Give "
             "another folder, or remove this one to begin anew."
@@ -39,25 +50,72 @@ def has_finished(folder: Path, facts: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def claimed(folder: Path, facts: Mapping[str, Any]) -> Iterator[None]:
-    """Holds a folder against other processes; its card says that training has not finished.
+def claimed(folder: Path) -> Iterator[None]:
+    """Makes a folder and holds it against other processes while training fills it.
 
     Raises:
-        BadInput: Another process is training into it.
+        BadInput: Another process is training into it, or a file cannot be read or written.
     """
     from filelock import FileLock, Timeout
+    from safetensors import SafetensorError
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=0):
-            if not has_finished(folder, facts):
-                write_whole(folder / "README.md", readme(facts))
             yield
     except Timeout:
         raise BadInput(
             f"Another process is training into {folder}. Wait until it ends, or give another "
             "folder."
         ) from None
+    except (OSError, SafetensorError) as error:
+        raise BadInput(
+            f"Training into {folder} stopped: {error}. Make room on the disk, or mend what this "
+            "names, and call train again with the same arguments: it goes on where it can."
+        ) from error
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints that training can go on from, the newest last."""
+    found = (file.parent for file in folder.glob(f"checkpoints/checkpoint-*/{SAVED}"))
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def base_digest(base: str) -> str | None:
+    """A cheap digest of a base's weights, which others change; None where they are on the hub.
+
+    Raises:
+        BadInput: There is no such base.
+        MissingExtra: The embedded model is not installed.
+    """
+    gguf = gguf_of(base)
+    if gguf:
+        return sampled_digest(gguf)
+    folder = Path(base).expanduser()
+    if not folder.is_dir():
+        return None
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin"))
+    named = "".join(f"{file.name} {sampled_digest(file)}\n" for file in files)
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def sampled_digest(path: Path) -> str:
+    """A digest of a file's size, its first 4 MB, and 4 KB of each other MB: new weights change it.
+
+    Raises:
+        BadInput: The file cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        found = hashlib.sha256(str(size).encode())
+        with path.open("rb") as file:
+            found.update(file.read(_HEAD))
+            for start in range(_HEAD, size, _STRIDE):
+                file.seek(start)
+                found.update(file.read(_SAMPLE))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}. Give another file.") from error
+    return found.hexdigest()
 
 
 def _parents(folder: Path) -> Iterator[tuple[Path, Path]]:
@@ -68,6 +126,8 @@ def _parents(folder: Path) -> Iterator[tuple[Path, Path]]:
 def _differences(found: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
     """The names of what is not as it was."""
     yield from (name for name in ("role", "trainer", "base", "data") if found[name] != facts[name])
+    if found.get("base_digest", facts["base_digest"]) != facts["base_digest"]:
+        yield "base (other weights under the same name)"
     there, here = found["settings"], facts["settings"]
     yield from (name for name in here if there.get(name) != here[name])
 
@@ -76,4 +136,11 @@ def write_whole(path: Path, text: str) -> None:
     """Writes a file aside and moves it into place, so that it is never there in part."""
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8", newline="\n")
+    move_whole(part, path)
+
+
+def move_whole(part: Path, path: Path) -> None:
+    """Moves a file into place once it is on the disk, so that not even a power cut halves it."""
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
     os.replace(part, path)

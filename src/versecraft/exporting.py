@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from .adapters import fact, read_lora, shape_of_gguf, shape_of_hf
 from .bases import gguf_of
+from .checkpoints import base_digest, move_whole
 from .errors import BadInput, MissingExtra, UnknownName
 from .trainers import Checkpoint
 
@@ -52,7 +53,8 @@ def export(
 
     Room for the file and for the 16-bit weights it is made from is checked first. All is written
     in a hidden folder beside the file and moved into place when it is whole; an export that was
-    killed leaves that folder, and the next one clears it.
+    killed leaves that folder, and the next one clears it. What an earlier export wrote is replaced;
+    any other file of that name is not.
 
     Args:
         checkpoint: A LoRA adapter, or, where the base is a Hugging Face model, a whole model.
@@ -66,13 +68,15 @@ def export(
 
     Raises:
         UnknownName: There is no such quantization.
-        BadInput: The checkpoint cannot be exported, there is no room, or no converter.
+        BadInput: The checkpoint cannot be exported, its base has other weights by now, another
+            file has the name, there is no room, or no converter.
         MissingExtra: The extra `train` or `local` is not installed.
     """
     if quantization not in QUANTIZATIONS:
         raise UnknownName("quantization", quantization, QUANTIZATIONS, "Q8_0 suits most uses.")
     _require(quantise=quantization != "F16")
     final = _final(checkpoint, into, quantization)
+    _refuse_another_base(checkpoint)
     copies = 1.0 if quantization == "F16" else 1.0 + 8.5 / 16
     with _aside(final) as aside:
         mould, whole = _mould(checkpoint, aside, copies, converter)
@@ -84,7 +88,7 @@ def export(
         _write_merged(reader, lora, metadata, plain)
         if quantization != "F16":
             plain = _quantise(plain, aside / "done.gguf", quantization)
-        plain.replace(final)
+        move_whole(plain, final)
     return final
 
 
@@ -99,13 +103,15 @@ def export_adapter(checkpoint: Checkpoint, *, into: Path | str | None = None) ->
         into: The file to write, `.gguf`. By default it stands in the checkpoint's folder.
 
     Raises:
-        BadInput: The checkpoint is not a LoRA adapter that llama.cpp can apply.
+        BadInput: The checkpoint is not a LoRA adapter that llama.cpp can apply, its base has other
+            weights by now, or another file has the name.
         MissingExtra: The extra `train` is not installed.
     """
     _require(quantise=False)
     from gguf import GGUFWriter
 
     final = _final(checkpoint, into, "lora")
+    _refuse_another_base(checkpoint)
     base = gguf_of(checkpoint.base)
     shape = shape_of_gguf(_opened(base)) if base else shape_of_hf(checkpoint.base)
     lora = read_lora(checkpoint.path, shape)
@@ -124,7 +130,7 @@ def export_adapter(checkpoint: Checkpoint, *, into: Path | str | None = None) ->
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        (aside / "lora.gguf").replace(final)
+        move_whole(aside / "lora.gguf", final)
     return final
 
 
@@ -144,7 +150,27 @@ def _final(checkpoint: Checkpoint, into: Path | str | None, label: str) -> Path:
         raise BadInput(f"{final} is not the name of a GGUF file. Name one, such as {name}.gguf.")
     if final.exists() and (base := gguf_of(checkpoint.base)) and final.samefile(base):
         raise BadInput(f"{final} is the base itself. Choose another name.")
+    if final.exists() and not _is_ours(final):
+        raise BadInput(f"{final} is there and was not exported by versecraft. Choose another name.")
     return final
+
+
+def _is_ours(gguf: Path) -> bool:
+    from gguf import GGUFReader
+
+    try:
+        return "versecraft.version" in GGUFReader(gguf).fields
+    except (OSError, ValueError, IndexError):  # no GGUF, or part of one
+        return False
+
+
+def _refuse_another_base(checkpoint: Checkpoint) -> None:
+    trained = checkpoint.card.get("base_digest")
+    if trained and base_digest(checkpoint.base) != trained:
+        raise BadInput(
+            f"{checkpoint.base} holds other weights than those {checkpoint.path} was trained on. "
+            "Put those back, or train again into another folder."
+        )
 
 
 @contextmanager

@@ -23,7 +23,15 @@ from typing import Any
 
 from .bases import gguf_of, load_tokenizer
 from .cards import curve, readme
-from .checkpoints import claimed, has_finished, write_whole
+from .checkpoints import (
+    SAVED,
+    base_digest,
+    claimed,
+    has_finished,
+    move_whole,
+    whole_checkpoints,
+    write_whole,
+)
 from .errors import BadInput, MissingExtra
 from .records import Dropped, digest
 from .tokenising import prepare
@@ -34,7 +42,6 @@ from .xray import xray
 __all__ = ["fit"]
 
 _LIBRARIES = ("versecraft", "torch", "transformers", "trl", "peft", "datasets", "unsloth")
-_SAVED = "saved.json"  # in a checkpoint: it is whole, and how long it took to get there
 
 Load = Callable[[str, Any], Any]
 """From the base and its tokenizer to the model with a fresh adapter on it."""
@@ -67,9 +74,14 @@ def fit(
         )
     counts = {"train": len(rows), "valid": len(held), "dropped": len(dropped + dropped_held)}
     facts["rows"] = counts
-    with claimed(folder, facts), _calm():
+    with _calm(), claimed(folder):
+        if has_finished(folder, facts):  # in another process, since
+            return read_checkpoint(folder)
+        model = load(base, tokenizer)
+        _refuse_short(model, settings.max_length)
+        write_whole(folder / "README.md", readme(facts))
         run = _Run(settings, facts, folder, rows, held)
-        facts = run.train(load(base, tokenizer), tokenizer)
+        facts = run.train(model, tokenizer)
         _finish(run, tokenizer, [*dropped, *dropped_held], facts)
     return read_checkpoint(folder)
 
@@ -85,6 +97,15 @@ def _refuse_unfit(data: Split, base: str, tokenizer: Any, max_length: int) -> No
         )
 
 
+def _refuse_short(model: Any, max_length: int) -> None:
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context and context < max_length:
+        raise BadInput(
+            f"max_length is {max_length:,} and the base reads {context:,} tokens. Pass "
+            f"max_length={context}."
+        )
+
+
 def _facts(settings: Settings, data: Split, base: str, trainer: str) -> dict[str, Any]:
     rows = (row.model_dump_json() for side in (data.train, data.valid) for row in side)
     return {
@@ -92,6 +113,7 @@ def _facts(settings: Settings, data: Split, base: str, trainer: str) -> dict[str
         "role": data.role,
         "trainer": trainer,
         "base": base,
+        "base_digest": base_digest(base),
         "data": digest(*rows, f"{len(data.train)}"),
         "data_card": digest(json.dumps(dict(data.card), sort_keys=True, default=str)),
         "settings": settings.model_dump(exclude={"progress"}),
@@ -117,17 +139,12 @@ class _Run:
         self.checkpoints = folder / "checkpoints"
         self.history: list[dict[str, Any]] = []
         self.trainer: Any = None
+        self.bar = _Bar(f"training the {facts['role']}", self.steps)
 
     def train(self, model: Any, tokenizer: Any) -> dict[str, Any]:
         """Trains to the end, from the last whole checkpoint if there is one; gives the facts."""
-        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if context and context < self.settings.max_length:
-            raise BadInput(
-                f"max_length is {self.settings.max_length:,} and the base reads {context:,} "
-                f"tokens. Pass max_length={context}."
-            )
         last = self._last()
-        before = json.loads((last / _SAVED).read_text("utf-8")) if last else {}
+        before = json.loads((last / SAVED).read_text("utf-8")) if last else {}
         self.trainer = self._build(model, tokenizer)
         self._check_batch()
         begun = time.monotonic() - before.get("seconds", 0.0)
@@ -136,7 +153,10 @@ class _Run:
             first = self.trainer.evaluate()["eval_loss"]
         for callback in self._callbacks(begun, first):
             self.trainer.add_callback(callback)
-        result = self.trainer.train(resume_from_checkpoint=str(last) if last else None)
+        try:
+            result = self.trainer.train(resume_from_checkpoint=str(last) if last else None)
+        finally:
+            self.bar.close(self.trainer.state.global_step)
         state = self.trainer.state
         self.history = [{"step": 0, "eval_loss": first}] if first is not None else []
         self.history += state.log_history
@@ -165,11 +185,10 @@ class _Run:
 
     def _last(self) -> Path | None:
         """The newest checkpoint that is whole; what a kill left half is removed."""
-        found = list(self.checkpoints.glob("checkpoint-*"))
-        whole = [path for path in found if (path / _SAVED).is_file()]
-        for path in set(found) - set(whole):
+        whole = whole_checkpoints(self.folder)
+        for path in set(self.checkpoints.glob("checkpoint-*")) - set(whole):
             shutil.rmtree(path)
-        return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+        return whole[-1] if whole else None
 
     def _build(self, model: Any, tokenizer: Any) -> Any:
         import torch
@@ -179,6 +198,7 @@ class _Run:
         from trl.trainer.sft_trainer import SFTTrainer
 
         s, cuda, held = self.settings, torch.cuda.is_available(), bool(self.held)
+        bf16 = cuda and model.dtype == torch.bfloat16  # older GPUs have float16 alone
         config = SFTConfig(
             output_dir=str(self.checkpoints),
             max_steps=self.steps,
@@ -196,8 +216,8 @@ class _Run:
             padding_free=False,  # asked for in words, or unsloth runs rows together
             dataset_kwargs={"skip_prepare_dataset": True},
             use_cpu=not cuda,
-            bf16=cuda and torch.cuda.is_bf16_supported(),
-            fp16=False,
+            bf16=bf16,
+            fp16=cuda and not bf16,
             gradient_checkpointing=s.save_memory,
             save_total_limit=2,
             eval_strategy="steps" if held else "no",
@@ -242,7 +262,7 @@ class _Run:
     def _callbacks(self, begun: float, first: float | None) -> list[Any]:
         from transformers import EarlyStoppingCallback, TrainerCallback
 
-        run, bar = self, _Bar(f"training the {self.facts['role']}", self.steps)
+        run, bar = self, self.bar
 
         class Report(TrainerCallback):
             """Shows progress, and marks each checkpoint when it is whole."""
@@ -260,11 +280,8 @@ class _Run:
             def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
                 seconds = time.monotonic() - begun
                 saved = {"seconds": seconds, "valid_loss_before": first}
-                path = run.checkpoints / f"checkpoint-{state.global_step}" / _SAVED
+                path = run.checkpoints / f"checkpoint-{state.global_step}" / SAVED
                 write_whole(path, json.dumps(saved))
-
-            def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                bar.close(state.global_step)
 
         stopping = self.settings.patience is not None and bool(self.held)
         stop = [EarlyStoppingCallback(self.settings.patience or 1)] if stopping else []
@@ -284,7 +301,7 @@ def _finish(run: _Run, tokenizer: Any, dropped: list[Dropped], facts: dict[str, 
         curve(run.history, out)
         (out / "README.md").unlink(missing_ok=True)  # the library's own
         for path in sorted(out.iterdir()):
-            os.replace(path, run.folder / path.name)
+            move_whole(path, run.folder / path.name)
     write_whole(run.folder / "README.md", readme(facts))
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
@@ -293,6 +310,7 @@ def _finish(run: _Run, tokenizer: Any, dropped: list[Dropped], facts: dict[str, 
 def _calm() -> Iterator[None]:
     """As many threads as there are cores to use, and no chatter of the libraries."""
     try:
+        import matplotlib  # noqa: F401 -- for the curve, at the end
         import torch
         import trl  # noqa: F401
         from datasets.utils import logging as data_chatter

@@ -76,7 +76,7 @@ class Unsloth(Settings):
             lora_dropout=0.0,
             target_modules=_LAYERS,
             bias="none",
-            use_gradient_checkpointing="unsloth",
+            use_gradient_checkpointing="unsloth" if self.save_memory else False,
             random_state=self.seed,
         )
 
