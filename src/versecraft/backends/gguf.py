@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import secrets
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -13,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..bases import embedded_gguf
+from ..checkpoints import sampled_digest
 from ..decoding import Engine, Settings
 from ..errors import BadInput, MissingExtra
 from ..hookspecs import hookimpl
 from . import Backend, Reply, Request
 
 __all__ = ["GGUF", "embedded"]
-
-_HEAD, _STRIDE, _SAMPLE = 1 << 22, 1 << 20, 1 << 12  # bytes; what a file's digest is made of
 
 
 class GGUF:
@@ -35,10 +35,11 @@ class GGUF:
     once. The weights are loaded with the first request, once per process and file, and given back
     by `aclose`, which each run calls, and at exit.
 
-    A draw depends on the request's seed, its turn, and how often it was asked before, by this
-    object or with the reason why an answer was refused: a retry draws anew, and the same requests
-    in the same order give the same answers. (Together with others a request is added up in another
-    order, so at `concurrency` above 1 a draw may differ where requests come in another order.)
+    Each draw is another one, unless the request has a seed. Then it depends on this seed, the
+    turn, and how often it was asked before, by this object or with the reason why an answer was
+    refused: a retry draws anew, and the same requests in the same order give a new object, or
+    process, the same answers. (Together with others a request is added up in another order, so at
+    `concurrency` above 1 a draw may differ where requests come in another order.)
 
     Args:
         path: The file.
@@ -110,6 +111,8 @@ class GGUF:
             await asyncio.get_running_loop().run_in_executor(None, engine.close)
 
     def _seed(self, request: Request) -> int:
+        if request.seed is None:
+            return secrets.randbits(31)
         said = [request.seed, request.system, request.turn, len(request.followups)]
         asked = hash(tuple(said))
         self._asked[asked] += 1
@@ -145,24 +148,17 @@ def _cpus() -> int:
 
 
 def _digest(path: Path) -> str:
-    """A cheap digest, which new weights change: of the size, the first 4 MB, 4 KB of each other.
+    """The digest of a model, which new weights change.
 
     Raises:
         BadInput: There is no such file, or it is no GGUF.
     """
     if not path.is_file():
         raise BadInput(f"There is no file {path}. Write gguf: and the path of a GGUF file.")
-    size = path.stat().st_size
-    found = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        head = file.read(_HEAD)
-        if not head.startswith(b"GGUF"):
+        if file.read(4) != b"GGUF":
             raise BadInput(f"{path} is no GGUF file. Export the model, or convert it first.")
-        found.update(head)
-        for start in range(_HEAD, size, _STRIDE):
-            file.seek(start)
-            found.update(file.read(_SAMPLE))
-    return found.hexdigest()
+    return sampled_digest(path)
 
 
 @hookimpl
