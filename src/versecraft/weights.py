@@ -7,13 +7,14 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from .errors import BackendError
+from .kinds import CHAT_SETTINGS, undated
 
 __all__ = ["Model", "library", "open_model"]
 
@@ -33,14 +34,20 @@ def library() -> Any:
 class Model:
     """The weights and vocabulary of a GGUF, and its chat template.
 
+    Args:
+        path: The file.
+        gpu_layers: Layers to put on the GPU; below 0 for all.
+        vocab_only: Load no weights, which is enough for prompts and tokens.
+
     Raises:
         BackendError: llama.cpp cannot load the file, or it holds no chat template.
     """
 
-    def __init__(self, path: Path, gpu_layers: int) -> None:
+    def __init__(self, path: Path, gpu_layers: int, *, vocab_only: bool = False) -> None:
         self.lib = lib = library()
         params = lib.llama_model_default_params()
         params.n_gpu_layers = 0x7FFFFFFF if gpu_layers < 0 else gpu_layers
+        params.vocab_only = vocab_only
         self.ptr = lib.llama_model_load_from_file(os.fsencode(path), params)
         if not self.ptr:
             raise BackendError(
@@ -139,15 +146,14 @@ class Model:
 
     def _render(self, messages: Sequence[Mapping[str, str]]) -> str:
         try:
-            # Templates of models that may think before they answer know the switch.
-            rendered: str = self._format(messages=list(messages), enable_thinking=False).prompt
+            rendered: str = self._format(messages=list(messages)).prompt
         except Exception as error:  # a template's own raise_exception, or a fault in it
             raise BackendError(
                 f"the model's chat template refuses this chat: {error}. Take another model."
             ) from error
         return rendered
 
-    def _formatter(self, path: Path) -> Any:
+    def _formatter(self, path: Path) -> Callable[..., Any]:
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
         template: bytes | None = self.lib.llama_model_chat_template(self.ptr, None)
@@ -158,11 +164,12 @@ class Model:
                 "one. Take an instruct model, or export it again with its template.",
                 fatal=True,
             )
-        return Jinja2ChatFormatter(
-            template=template.decode("utf-8"),
+        formatter: Any = Jinja2ChatFormatter(
+            template=undated(template.decode("utf-8")),
             eos_token=self.text(self.lib.llama_vocab_eos(self.vocab)),
             bos_token=self.text(self.lib.llama_vocab_bos(self.vocab)),
         )
+        return partial(formatter, **CHAT_SETTINGS)
 
 
 _held: dict[tuple[Any, ...], tuple[Model, int]] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .bases import gguf_of, load_tokenizer, template_of
-from .errors import BadInput
+from .errors import BackendError, BadInput
 from .records import Dropped, Example, Record, Shown, digest
 from .tokenising import (
     MASKED,
@@ -21,10 +21,12 @@ from .tokenising import (
     encode,
     end_of_turn,
     marks_of,
+    other_token,
     too_long,
 )
 from .tokenising import tokenise as as_trained
 from .training_data import Split, answer_of
+from .weights import Model
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,6 +41,7 @@ Fault = Literal[
     "chat_token",
     "truncated",
     "template_differs",
+    "tokens_differ",
 ]
 
 _REMEDIES: Mapping[str, str] = {
@@ -50,6 +53,8 @@ _REMEDIES: Mapping[str, str] = {
     "chat_token": "Take the row out; build_dataset does so.",
     "truncated": "Take the row out and ask for the answer again; build_dataset does the first.",
     "template_differs": "Train on the base whose template the GGUF holds, or export it again.",
+    "tokens_differ": "Give the Hugging Face model that the GGUF was made from as the base, whose "
+    "tokenizer is its own, or another GGUF; served, the model would read what it never learned.",
 }
 
 
@@ -71,6 +76,8 @@ class Failure(Record):
         where = f"{self.row}: " if self.row else ""
         return f"{self.fault}: {where}{self.detail}. {self.remedy}"
 
+
+_FEW = 5  # rows whose tokens are compared with llama.cpp's
 
 State = Literal["trained", "masked", "dropped"]
 
@@ -98,6 +105,7 @@ class XRay(Shown, Record):
         histogram: Least tokens of a row, most tokens, how many rows; over-long ones included.
         template: Digest of the chat template.
         pad: The token that fills up a batch.
+        compared: Whether some rows have the tokens in llama.cpp that they have in training.
     """
 
     base: str
@@ -111,6 +119,7 @@ class XRay(Shown, Record):
     samples: tuple[Sample, ...]
     template: str
     pad: str | None
+    compared: str
 
     @property
     def ok(self) -> bool:
@@ -129,6 +138,7 @@ class XRay(Shown, Record):
             "failures": dict(Counter(f.fault for f in self.failures)),
             "template": self.template,
             "pad": self.pad,
+            "tokens_as_in_gguf": self.compared,
         }
 
     def html(self, path: Path | str) -> Path:
@@ -178,7 +188,7 @@ class XRay(Shown, Record):
         return (
             f"{self.rows:,} rows, {self.trained:,} tokens trained ({share:.0%}), {self.masked:,} "
             f"masked; {len(self.dropped):,} rows over {self.max_length:,} tokens left out; pads "
-            f"with {self.pad}; template {self.template}."
+            f"with {self.pad}; template {self.template}; tokens as in the GGUF: {self.compared}."
         )
 
     def _faults(self) -> Iterator[str]:
@@ -224,7 +234,8 @@ def xray(
         data: What is to be trained on; both its sides are looked at.
         base: The base model: `embedded`, a `.gguf` file, a folder, a hub id; or a tokenizer.
         gguf: A GGUF file that the trained model is to work like: its chat template must be the
-            same. A base that is a GGUF is compared with itself.
+            same, and where llama.cpp is installed the tokens of a few rows too. A base that is a
+            GGUF is compared with itself.
         max_length: Most tokens of a row; a longer one is left out.
         samples: How many rows to show whole.
         tokenise: What makes ids and labels of an example and the tokenizer: None is what
@@ -245,10 +256,12 @@ def xray(
     if not rows:
         raise BadInput("There is no row to look at. Build the data set first.")
     end, marks = end_of_turn(tokenizer), marks_of(tokenizer)
-    found = [
-        ("", fault)
-        for fault in (*_pad_faults(tokenizer, end), *_template_faults(base_gguf, tokenizer))
-    ]
+    other_template = [*_template_faults(base_gguf, tokenizer)]
+    found = [("", fault) for fault in (*_pad_faults(tokenizer, end), *other_template)]
+    compared = "not compared, for the templates differ" if other_template else "no GGUF"
+    if base_gguf and not other_template:
+        compared, other_tokens = _compare(base_gguf, rows, tokenizer)
+        found += other_tokens
     seen: dict[str, tuple[Example, Labelled]] = {}
     for name, row in rows:
         seen[name] = row, (tokenise or as_trained)(row, tokenizer)
@@ -281,6 +294,7 @@ def xray(
         ),
         template=digest(tokenizer.chat_template),
         pad=tokenizer.pad_token,
+        compared=compared,
     )
 
 
@@ -303,6 +317,27 @@ def _template_faults(gguf: Path | None, tokenizer: Any) -> Iterator[tuple[Fault,
             f"From character {n} on, the template of training reads {ours[n : n + 40]!r} and that "
             f"in {gguf.name} {theirs[n : n + 40]!r}",
         )
+
+
+def _compare(
+    gguf: Path, rows: Sequence[tuple[str, Example]], tokenizer: Any
+) -> tuple[str, list[tuple[str, tuple[Fault, str]]]]:
+    """What the report says of the rows' tokens in llama.cpp, and where a few rows differ."""
+    few = rows[:: -(-len(rows) // _FEW)]
+    try:
+        served = Model(gguf, 0, vocab_only=True)
+        try:
+            found = [(name, other_token(row, tokenizer, served)) for name, row in few]
+        finally:
+            served.close()
+    except ImportError:
+        return "not compared, for the extra 'local' is not installed", []
+    except BackendError as error:
+        return f"not compared: {error}", []
+    differ: list[tuple[str, tuple[Fault, str]]] = [
+        (name, ("tokens_differ", f"{detail} in {gguf.name}")) for name, detail in found if detail
+    ]
+    return f"{len(few) - len(differ)} of {len(few)} rows", differ
 
 
 def _text_faults(row: Example, marks: re.Pattern[str]) -> Iterator[tuple[Fault, str]]:
