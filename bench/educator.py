@@ -245,7 +245,7 @@ def side_by_side(asked: list[Prompt], sides: dict[str, list[Said]], count: int) 
             one = said[n]
             text = " ".join(one.text.split()) or "(cut; nothing is handed out)"
             print(f"-- {side}, {one.tokens} tokens")
-            print(textwrap.fill(textwrap.shorten(text, 420, placeholder=" …"), 98))
+            print(textwrap.fill(text if len(text) <= 420 else f"{text[:420]} …", 98))
 
 
 def main() -> None:
