@@ -105,7 +105,7 @@ def generate(
         cached=sum(r.output is not None and r.key not in engine.done for r in now),
         cost=Spent(purse.spent, purse.usage, plan.price),
         estimate=engine.estimate,
-        held=purse.reserved,
+        held=round(purse.reserved, 6),  # sums of floats leave a trace where nothing is held
         stopped=stopped,
     )
 
