@@ -15,10 +15,11 @@ import versecraft
 SRC = Path(__file__).parents[1] / "src" / "versecraft"
 
 LAYERS = (
-    {"errors", "answers", "records", "kinds", "prosody", "pages", "repairs"},
+    {"errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs"},
     {
         "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",
-        "progress", "adapters", "grammar", "weights", "bases", "cards", "tokenising",
+        "progress", "adapters", "grammar", "weights", "bases", "cards", "tokenising", "sessions",
+        "figures",
     },
     {"tasks", "trainers", "grouping", "xray", "sampling", "anthropic_api"},
     {"hookspecs", "ledger", "checkpoints", "decoding"},
@@ -28,8 +29,9 @@ LAYERS = (
     {"batching"},
     {
         "corpus", "matching", "planning", "generating", "balancing", "dataset",
-        "exporting", "parity", "workshop", "evaluating",
+        "exporting", "parity",
     },
+    {"workshop", "evaluating"},
     {"phases"},
     {"", "cli", "cli.*", "testing"},
 )  # fmt: skip
