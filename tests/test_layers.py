@@ -21,11 +21,11 @@ LAYERS = (
         "progress", "adapters", "grammar", "weights", "bases", "cards", "tokenising", "sessions",
         "figures",
     },
-    {"tasks", "trainers", "grouping", "xray", "sampling", "anthropic_api"},
+    {"tasks", "trainers", "grouping", "firewall", "xray", "sampling", "anthropic_api"},
     {"hookspecs", "ledger", "checkpoints", "decoding"},
     {"fitting"},
     {"plugins", "runs", "tasks.*", "backends.*", "trainers.*"},
-    {"workspace", "attempts", "batches"},
+    {"workspace", "attempts", "backwards", "batches"},
     {"batching"},
     {
         "corpus", "matching", "planning", "generating", "balancing", "dataset",

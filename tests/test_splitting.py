@@ -212,8 +212,14 @@ def test_a_poem_may_keep_what_its_revision_brief_quotes() -> None:
 def test_a_row_of_the_poet_may_hold_what_the_check_on_poems_lets_stand() -> None:
     text = "the kettle waits\nKeep: left\nat the stove"
     assert reasons(poet([verse("the steps", text)])) == {}
+
+
+def test_a_poem_that_says_what_its_brief_avoids_is_dropped_but_is_no_leak() -> None:
     avoided = "broken heart, tears like rain, sands of time"
-    assert reasons(poet([verse("the steps", f"the kettle waits\n{avoided}")])) == {}
+    row = verse("the steps", f"the kettle waits\n{avoided}")
+    split = poet([row, verse("other steps", stanza(2))])
+    assert reasons(split) == {"avoided_said": 1}
+    assert split.card["kind_purity"] == 1
 
 
 def test_a_poet_row_asked_as_the_educator_is_dropped() -> None:

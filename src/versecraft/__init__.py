@@ -9,6 +9,7 @@ from . import errors as errors
 from . import testing as testing
 from .answers import Answer, Loc
 from .backends import Backend, BatchBackend, BatchState, Price, Reply, Request
+from .backwards import pairs_of
 from .balancing import Balancer
 from .batching import cancel
 from .corpus import read_corpus
@@ -74,6 +75,7 @@ __all__ = [
     "items",
     "list_backends",
     "list_tasks",
+    "pairs_of",
     "plan",
     "read_corpus",
     "read_run",

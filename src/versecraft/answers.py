@@ -17,6 +17,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from .errors import BadInput
+
 FailureType = Literal[
     "cliche", "abstraction", "vagueness", "sentimentality", "didactic", "overexplained_ending",
     "forced_rhyme", "padding", "meter_break", "mixed_metaphor", "line_break", "diction", "bathos",
@@ -171,6 +173,31 @@ class Form(Answer):
         metre = "no metre" if self.meter == "none" else f"{self.meter}, {self.feet} feet"
         return f"{self.name.replace('-', ' ')}, {count} {unit}{plural}, {rhyme}, {metre}"
 
+    @classmethod
+    def read(cls, text: str) -> Form:
+        """The contract that `text()` put into a line.
+
+        Raises:
+            BadInput: The line is none.
+        """
+        found = _FORM.fullmatch(text.strip())
+        if not found:
+            raise BadInput(f"{text[:80]!r} is no form. Write it as Form.text() does.")
+        name, low, high, scheme, meter, feet = found.groups()
+        return cls.model_construct(
+            name=name.replace(" ", "-"),
+            lines=(int(low), int(high or low)),
+            scheme=scheme or "none",
+            meter=meter or "none",
+            feet=int(feet or 0),
+        )
+
+
+_FORM = re.compile(
+    r"([a-z ]+), (\d+)(?: to (\d+))? (?:line|paragraph)s?, (?:unrhymed|rhymed ([^,]+)), "
+    r"(?:no metre|([a-z]+), (\d) feet)"
+)
+
 
 Phrase = Annotated[str, Field(min_length=3, max_length=80)]
 
@@ -189,6 +216,24 @@ class Brief(Answer):
             f"Angle: {self.angle}\nAvoid: {'; '.join(self.avoid)}\n"
             f"Imagery: {self.imagery}\nForm: {self.form.text()}"
         )
+
+    @classmethod
+    def read(cls, text: str) -> Brief:
+        """The brief at the head of a text that `text()` of a brief or revision brief made.
+
+        Raises:
+            BadInput: The text does not begin with one.
+        """
+        found = _BRIEF.match(text)
+        if not found:
+            raise BadInput(f"{text[:80]!r} begins no brief. Write it as Brief.text() does.")
+        angle, avoid, imagery, form = found.groups()
+        return Brief.model_construct(
+            angle=angle, avoid=tuple(avoid.split("; ")), imagery=imagery, form=Form.read(form)
+        )
+
+
+_BRIEF = re.compile(r"Angle: (.*?)\nAvoid: (.*?)\nImagery: (.*?)\nForm: ([^\n]*)", re.DOTALL)
 
 
 class Change(Answer):
@@ -252,6 +297,17 @@ def words_of(text: str) -> list[str]:
 def says(text: str, phrase: str) -> bool:
     """Whether the words of `phrase` stand in `text` in a row, wherever its lines break."""
     return f" {' '.join(words_of(phrase))} " in f" {' '.join(words_of(text))} "
+
+
+def shared_run(text: str, other: str, count: int) -> str | None:
+    """The first `count` words in a row that stand in both texts, or None."""
+    words = words_of(other)
+    runs = {tuple(words[i : i + count]) for i in range(len(words) - count + 1)}
+    words = words_of(text)
+    for i in range(len(words) - count + 1):
+        if (run := tuple(words[i : i + count])) in runs:
+            return " ".join(run)
+    return None
 
 
 def locate(quote: str, text: str) -> int | None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -14,29 +12,23 @@ from typing import Any
 
 from .answers import plain
 from .errors import BadInput, MissingExtra, UnknownName
+from .firewall import LEAKS, foreign, long_brief, untrue_brief
 from .grouping import cell_of, grouped, held_out, poem_texts
-from .kinds import CHAT_TOKEN, classify, verse_in
 from .plugins import get_task
-from .prompting import Prompt
 from .records import Dropped, Example, Quality, Role, digest
 from .training_data import (
     ARCHAIC,
     SHARE_TOLERANCE,
     Mixture,
     Split,
-    Why,
-    answer_of,
     counted,
     seeded,
-    turn_of,
 )
 
 __all__ = ["build_dataset"]
 
 Tokenizer = Callable[[str], int] | Path | str | None
 
-_LEAKS = ("chat_token", "truncated", "not_poem", "educator_template", "verse")
-_REVISION_EXTRA = 100  # tokens that a revision brief may have beyond a brief: 400 to 300
 _PER_MESSAGE = 8  # tokens of a chat template around one message, at most
 _ARCHAIC = re.compile(rf"\b(?:{'|'.join(sorted(ARCHAIC))})\b")
 
@@ -85,11 +77,11 @@ def build_dataset(
     refused: list[Dropped] = []
     for row in rows:
         tokens = sum(count(m.content) + _PER_MESSAGE for m in row.messages)
-        why = _artefact(row) or (_educator_leak(row) if role == "educator" else _poet_leak(row))
+        why = foreign(row)
         if not why and tokens > max_tokens:
             why = "too_long", f"{tokens:,} tokens, {max_tokens:,} allowed"
         if not why and role == "poet":
-            why = _long_brief(row, count, brief_tokens)
+            why = long_brief(row, count, brief_tokens) or untrue_brief(row)
         if why:
             detail = f"{row.task}: {why[1]}"
             refused.append(Dropped(file="", item=row.item_id, reason=why[0], detail=detail))
@@ -114,7 +106,7 @@ def build_dataset(
         "role": role,
         "rows": {name: len(side) for name, side in sides.items()}
         | {"dropped": len(dropped), "other_role": len(mixture.kept) - len(rows)},
-        "kind_purity": 1 - sum(d.reason in _LEAKS for d in refused) / len(rows),
+        "kind_purity": 1 - sum(d.reason in LEAKS for d in refused) / len(rows),
         "groups": len(groups),
         "cost": cost,
         "seeds": {"balance": mixture.seed, "split": seed},
@@ -150,63 +142,6 @@ def _led(rows: list[Example]) -> list[Example]:
     """The rows, a row with a poem first: readers take the schema from the first rows."""
     lead = next((n for n, row in enumerate(rows) if row.poem_ids and row.quality), 0)
     return [*rows[lead : lead + 1], *rows[:lead], *rows[lead + 1 :]]
-
-
-# The role firewall: what a row may not hold. Each answers with a reason, or None.
-
-
-def _artefact(row: Example) -> Why | None:
-    for message in row.messages:
-        if found := CHAT_TOKEN.search(message.content):
-            return "chat_token", f"{found[0]!r} stands in the {message.role} turn"
-        if "[truncated]" in message.content.lower():
-            return "truncated", f"'[truncated]' stands in the {message.role} turn"
-    return None
-
-
-def _educator_leak(row: Example) -> Why | None:
-    answer = answer_of(row)
-    if "\\" not in answer and "\n" not in answer and " / " not in answer:
-        return None  # one line of JSON without a mark by which it could hold verse
-    try:
-        value = json.loads(answer)
-    except ValueError:
-        value = answer
-    found = verse_in(value)
-    return ("verse", f"{found[0]} holds verse: {found[1][:60]!r}") if found else None
-
-
-def _poet_leak(row: Example) -> Why | None:
-    if turn_of(row).startswith("Task: ") or any(
-        _educator_persona() in message.content for message in row.messages
-    ):
-        return "educator_template", "it is asked as the educator is"
-    brief, _ = _brief(row)
-    report = classify(answer_of(row), brief)
-    if report.clean:
-        return None
-    if not report.lines:
-        return "not_poem", "the answer is empty"
-    line = report.lines[0]
-    return "not_poem", f"line {line.number} is {line.rule}: {line.text.strip()[:60]!r}"
-
-
-@cache
-def _educator_persona() -> str:
-    return Prompt(turn="", persona="educator").render_persona()
-
-
-def _brief(row: Example) -> tuple[str, bool]:
-    """The brief in a poet's turn, and whether a draft goes with it."""
-    brief, draft, rest = turn_of(row).partition("\n\n<draft>\n")
-    return (brief if draft else brief.rpartition("\n\n")[0] or brief), bool(draft and rest)
-
-
-def _long_brief(row: Example, count: Callable[[str], int], cap: int) -> Why | None:
-    brief, revision = _brief(row)
-    cap += _REVISION_EXTRA if revision else 0
-    tokens = count(brief)
-    return ("brief_too_long", f"{tokens:,} tokens, {cap:,} allowed") if tokens > cap else None
 
 
 def _counter(tokenizer: Tokenizer) -> tuple[Callable[[str], int], str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .backends import Backend, BatchBackend
+from .backwards import pairs_of, requests_of
 from .balancing import Balancer
 from .batches import Journal
 from .corpus import read_corpus
@@ -166,7 +167,9 @@ class Project:
         """The training rows of every step that has a ledger, or of those of one phase."""
         for step in steps(phase):
             if self.workspace.ledger(step.phase, step.task).is_file():
-                yield from self.run(step).examples()
+                run = self.run(step)
+                yield from run.examples()
+                yield from pairs_of(run)
 
     def spent(self) -> float:
         """Dollars that all ledgers have cost so far."""
@@ -316,8 +319,16 @@ def _revision_briefs(p: Project) -> Iterable[Any]:
     return unfinished[: p.workspace.settings.quotas.revision_briefs]
 
 
+def _briefs(p: Project) -> Iterable[Any]:
+    backwards = requests_of(p.good(0, p.workspace.settings.quotas.backwards))
+    return [*p.workspace.lines("requests"), *backwards]
+
+
 def _poems(p: Project) -> Iterable[Any]:
-    return items(get_task("poem"), p.run(_step("brief")))
+    # A brief that was made from a poem has its poem.
+    asked = [i for i in p.items(_step("brief")) if not i.poems]
+    run = read_run(get_task("brief"), asked, p.workspace.ledger("interim", "brief"))
+    return items(get_task("poem"), run)
 
 
 PHASES: dict[str, tuple[Step, ...]] = {
@@ -333,8 +344,7 @@ PHASES: dict[str, tuple[Step, ...]] = {
     ),
     "interim": (
         Step(
-            "interim", "brief", "local", lambda p: p.workspace.lines("requests"),
-            "data/educator_training/briefs.jsonl",
+            "interim", "brief", "local", _briefs, "data/educator_training/briefs.jsonl",
         ),
         Step(
             "interim", "autopsy", "local", lambda p: p.corpus.bad, "data/annotated/autopsies.jsonl"

@@ -15,11 +15,12 @@ from pydantic import ValidationError
 
 from .answers import Answer
 from .backends import Backend, BatchBackend, answers_of, deadline_of, price_of
+from .backwards import requests_of
 from .batches import Journal
 from .errors import BadInput
 from .ledger import is_open, latest, read_rows, warn_broken
 from .loops import in_own_loop
-from .records import Item, Match, PairItem, Price, Row, Usage, digest
+from .records import Item, Match, PairItem, Poem, Price, RequestItem, Row, Usage, digest
 from .runs import Cost, Job, Plan, Run, Tokens
 from .tasks import Task
 
@@ -46,6 +47,7 @@ def items(
         task: The task whose input model the items are.
         sources: Items as they are; poems; matches; texts (requests, questions); or a run, whose
             answers become the items of the next task (critiques → revision briefs → poems).
+            From poems, `brief` gets requests made backwards (`pairs_of` makes rows of them).
         orders: For matches: "balanced" shows the bad poem first in exactly half of the pairs
             (one more or less when their number is odd); "both" shows each pair both ways.
         seed: Decides which half.
@@ -60,6 +62,8 @@ def items(
     sources = list(sources)
     if sources and all(isinstance(s, Match) for s in sources):
         return list(_pairs(task, sources, orders, seed))
+    if sources and task.input is RequestItem and all(isinstance(s, Poem) for s in sources):
+        return list(requests_of(sources))
     return [_item(task, source) for source in sources]
 
 
@@ -107,7 +111,7 @@ def _from_answer(task: Task[Any, Any], item: Item, answer: Answer) -> Item:
     fields = task.input.model_fields
     values = {name: getattr(item, name) for name in type(item).model_fields if name in fields}
     values |= {n: answer for n, field in fields.items() if _admits(field.annotation, answer)}
-    if "draft" in fields and item.poems:
+    if "draft" in fields and item.poems and not item.hidden:
         values["draft"] = item.poems[0]
     missing = [n for n, field in fields.items() if field.is_required() and n not in values]
     if missing:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from io import StringIO
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -154,7 +154,12 @@ class Item(Record):
 
     A plugin's input model is a subclass with fields of its own. Poems reach the template as
     their bare text, so that no turn can tell whose a poem is or whether it is good.
+
+    Attributes:
+        hidden: Fields that no turn shows; they are for code alone.
     """
+
+    hidden: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def poems(self) -> tuple[Poem, ...]:
@@ -166,11 +171,12 @@ class Item(Record):
     def item_id(self) -> str:
         """A stable name: the ids of the poems, or a digest of the whole item without any."""
         ids = ":".join(p.id for p in self.poems)
-        return ids or digest(self.model_dump_json())
+        return ids or digest(self.model_dump_json(exclude=set(self.hidden)))
 
     def variables(self) -> dict[str, Any]:
-        """The template's variables: the fields, with each poem as its text."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
+        """The template's variables: the fields that are shown, with each poem as its text."""
+        shown = (name for name in type(self).model_fields if name not in self.hidden)
+        values = {name: getattr(self, name) for name in shown}
         return {k: v.text if isinstance(v, Poem) else v for k, v in values.items()}
 
 
@@ -195,9 +201,16 @@ class PairItem(Item):
 
 
 class RequestItem(Item):
-    """What somebody wants a poem about (brief)."""
+    """What somebody wants a poem about (brief).
 
+    Attributes:
+        poem: The poem that the request was made from, where it was made backwards. The turn does
+            not show it; the brief has to be true of it.
+    """
+
+    hidden = frozenset({"poem"})
     request: Annotated[str, Field(min_length=3, max_length=400)]
+    poem: Poem | None = None
 
 
 class RevisionItem(Item):

@@ -117,7 +117,7 @@ def _fact_problems(task: Task[Any, Any]) -> Iterator[str]:
 def _prompt_problems(task: Task[Any, Any], item: Item) -> Iterator[str]:
     if not isinstance(item, task.input):
         yield f"the item is a {type(item).__name__}; give a {task.input.__name__}"
-    task.prompt.check(task.input.model_fields, task.name)
+    task.prompt.check(task.input.model_fields.keys() - task.input.hidden, task.name)
     turn = _turn(task, item)
     if not turn.strip():
         yield "its turn is empty for this item; write what is asked into the template"

@@ -49,6 +49,7 @@ class Quotas(Record):
     good_critiques: Annotated[int, Field(ge=0)] = 200
     revision_briefs: Annotated[int, Field(ge=0)] = 100
     more_critiques: Annotated[int, Field(ge=0)] = 300
+    backwards: Annotated[int, Field(ge=0)] = 100
 
 
 class Matching(Record):
@@ -178,6 +179,8 @@ class Workspace:
                 config = config.replace(f'"{role}"', '"replay:runs/sample.jsonl"')
             # The sample has revision briefs of its 16 bad poems.
             config = config.replace("revision_briefs = 100", "revision_briefs = 16")
+            # Its good poems have briefs that were written for them.
+            config = config.replace("backwards = 100", "backwards = 0")
         (root / CONFIG).write_text(config, encoding="utf-8")
         return cls.open(root)
 

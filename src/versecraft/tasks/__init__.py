@@ -103,7 +103,7 @@ class PromptTask(Generic[In, Out]):
             raise TaskError(
                 f"Task name {self.name!r} must be lower-case words, for a plugin 'plugin/task'."
             )
-        self.prompt.check(self.input.model_fields, self.name)
+        self.prompt.check(self.input.model_fields.keys() - self.input.hidden, self.name)
 
     def read(self, item: In, answer: str) -> Out:
         """The answer as a record, with what code computes filled in."""
