@@ -15,7 +15,10 @@ import versecraft
 SRC = Path(__file__).parents[1] / "src" / "versecraft"
 
 LAYERS = (
-    {"errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs"},
+    {
+        "errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs",
+        "revisions", "languages",
+    },
     {
         "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",
         "progress", "adapters", "grammar", "weights", "bases", "cards", "tokenising", "sessions",

@@ -24,9 +24,11 @@ from .plugins import get_backend, get_task, get_trainer, list_backends, list_tas
 from .prompting import Prompt
 from .records import Corpus, Example, Item, Match, Poem, Row, Usage
 from .runs import Plan, Run, read_run
+from .sessions import Session
 from .tasks import PromptTask, Task
 from .trainers import Checkpoint, Trainer
 from .training_data import Mixture, Split
+from .workshop import Workshop
 from .workspace import Workspace
 from .xray import XRay, xray
 
@@ -56,10 +58,12 @@ __all__ = [
     "Request",
     "Row",
     "Run",
+    "Session",
     "Split",
     "Task",
     "Trainer",
     "Usage",
+    "Workshop",
     "Workspace",
     "XRay",
     "build_dataset",

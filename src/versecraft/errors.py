@@ -8,6 +8,7 @@
     ├── BackendError    a model did not answer; carries what a retry needs to know
     ├── LedgerError     a ledger that is in use or cannot be written
     ├── CoverageError   the mixture asked for cannot be built from what there is
+    ├── WorkshopError   a session that cannot go on; carries what there is of it
     └── MissingExtra    an optional dependency is not installed
 
 Each message ends with what to do next.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from .records import Usage
@@ -65,6 +66,18 @@ class LedgerError(VersecraftError):
 
 class CoverageError(VersecraftError):
     """The mixture that was asked for cannot be built from the examples at hand."""
+
+
+class WorkshopError(VersecraftError):
+    """A session that cannot go on, because a model gave no answer of use.
+
+    Attributes:
+        session: The `Session` so far; it is on disk too.
+    """
+
+    def __init__(self, message: str, session: Any) -> None:
+        super().__init__(message)
+        self.session = session
 
 
 class MissingExtra(VersecraftError):

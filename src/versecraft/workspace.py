@@ -21,7 +21,7 @@ from .errors import BadInput
 from .plugins import get_backend
 from .records import Record
 
-__all__ = ["Settings", "Workspace"]
+__all__ = ["Settings", "Workspace", "trained_here"]
 
 CONFIG = "versecraft.toml"
 _PROTECTED = ("data/raw", "data/processed")
@@ -207,7 +207,7 @@ class Workspace:
         """What a role or a backend is told: a model that was trained here knows the tasks."""
         roles = self.settings.roles
         scheme, _, rest = str(roles.model_dump().get(role_or_spec, role_or_spec)).partition(":")
-        if scheme == "gguf" and _trained_here(self.root / rest):
+        if scheme == "gguf" and trained_here(self.root / rest):
             return "persona"
         return roles.local_system if role_or_spec == "local" else "guide"
 
@@ -255,7 +255,7 @@ class Workspace:
         return [t for line in text.splitlines() if (t := line.strip()) and not t.startswith("#")]
 
 
-def _trained_here(gguf: Path) -> bool:
+def trained_here(gguf: Path) -> bool:
     """Whether `export` wrote a GGUF; its metadata, which stands first, says so."""
     if not gguf.is_file():
         return False

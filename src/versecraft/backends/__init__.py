@@ -91,7 +91,8 @@ class Backend(Protocol):
       first request is then sent ahead of the others, which find the cache warm,
     * `async def count(self, request) -> int`: the tokens of a request, counted at no cost,
     * `async def aclose(self)`: called in the same event loop when a run ends; connections are
-      made lazily, inside `complete`.
+      made lazily, inside `complete`,
+    * `held()`: a context within which it keeps from run to run what is dear to load.
 
     Attributes:
         id: Model and sampling settings; part of every request's digest.

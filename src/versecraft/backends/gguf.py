@@ -8,7 +8,8 @@ import os
 import secrets
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,18 @@ class GGUF:
         )
         self._asked: Counter[int] = Counter()
         self._engine: Engine | None = None
+        self._holders = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps the model loaded from run to run, until the block ends."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if (engine := self._let_go()) is not None:
+                engine.close()
 
     async def complete(self, request: Request) -> Reply:
         """Asks once.
@@ -105,10 +118,16 @@ class GGUF:
         return await asyncio.wrap_future(self._engine.ask(request, self._seed(request)))
 
     async def aclose(self) -> None:
-        """Gives the memory back; the next request loads the model again."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
+        """Gives the memory back, unless it is held; the next request loads the model again."""
+        if (engine := self._let_go()) is not None:
             await asyncio.get_running_loop().run_in_executor(None, engine.close)
+
+    def _let_go(self) -> Engine | None:
+        """The engine, to be closed; None while somebody holds it."""
+        if self._holders:
+            return None
+        engine, self._engine = self._engine, None
+        return engine
 
     def _seed(self, request: Request) -> int:
         if request.seed is None:
