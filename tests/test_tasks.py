@@ -413,13 +413,13 @@ def test_what_is_kept_holds_nothing_that_is_to_be_changed() -> None:
 
 
 def test_a_revision_brief_longer_than_a_poet_may_read_is_refused() -> None:
-    asked = revision([], "My heart is a sea of glass", "Cut it. " * 25)
+    asked = revision([], "My heart is a sea of glass", "Cut it. " * 24)
     other = {**asked["change"][0], "location": {"quote": "The kettle says its one word"}}
     long = {
         **asked,
-        "angle": "Stay with the kettle. " * 19,
+        "angle": " ".join(f"Stay with kettle {n}." for n in range(19)),
         "avoid": [str(n) * 80 for n in range(6)],
-        "imagery": "Kitchen things. " * 14,
+        "imagery": " ".join(f"Kitchen thing {n}." for n in range(13)),
         "change": [*asked["change"], other],
     }
     assert "too long" in str(verdict("revision_brief", ITEMS[4][1], long))
@@ -458,3 +458,23 @@ def test_an_example_knows_from_which_side_it_comes() -> None:
         result = task.read(item, answer(task.prompt.render_turn(item.variables())))
         [example] = task.examples(item, result)
         assert (example.quality, example.poem_ids) == (quality, (poem.id,))
+
+
+def test_prose_in_a_loop_is_refused_and_so_is_what_was_cut_off() -> None:
+    poem = Poem(text="the kettle waits\nat the stove\nfor someone", quality="bad")
+    finding = {
+        "cliche": {"quote": "the kettle waits"},
+        "why_dead": "It has waited in so many kitchens that no steam is left in it.",
+        "reaching_for": "a room that holds its breath",
+        "replacement": "Frost on the inside of the spout.",
+    }
+    task = get_task("autopsy")
+
+    def why(*findings: dict[str, Any]) -> str | None:
+        item = items(task, [poem])[0]
+        return task.accept(item, task.read(item, json.dumps({"items": findings})))
+
+    assert why(finding) is None
+    loop = "The man is the man, the man is the man, and the man is the man."
+    assert "over and over" in (why(finding | {"why_dead": loop}) or "")
+    assert "is cut off at 240" in (why(finding | {"why_dead": "so it goes on " * 17 + "an"}) or "")

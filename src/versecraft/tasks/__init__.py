@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from ..answers import FIXED_FORMS, Answer, Brief, Loc, locate, plain
+from ..answers import FIXED_FORMS, Answer, Brief, Loc, locate, plain, words_of
 from ..errors import TaskError
 from ..kinds import Kind, verse_in
 from ..prompting import Prompt
@@ -114,9 +115,16 @@ class PromptTask(Generic[In, Out]):
         return self.finish(item, result) if self.finish else result
 
     def accept(self, item: In, result: Out) -> str | None:
-        """The reason to refuse a result, or None: no verse from an educator, then `check`."""
-        if self.role == "educator" and (found := verse_in(result.model_dump())):
-            return f"{found[0]} holds a run of verse; say it in prose and quote two lines at most"
+        """The reason to refuse a result, or None.
+
+        An educator's answer holds no verse, no sentence in a loop and none that was cut off; then
+        comes `check`.
+        """
+        if self.role == "educator":
+            if found := verse_in(result.model_dump()):
+                return f"{found[0]} holds a run of verse; say it in prose, quote two lines at most"
+            if reason := degenerate(result):
+                return reason
         return self.check(item, result) if self.check else None
 
     def examples(self, item: In, result: Out) -> Iterator[Example]:
@@ -136,6 +144,39 @@ class PromptTask(Generic[In, Out]):
             ),
             meta=self.meta(item, result) if self.meta else {},
         )
+
+
+_LOOP = 4  # words in a row that prose does not say three times; no answer of the sample does
+
+
+def degenerate(result: Answer) -> str | None:
+    """The reason to refuse prose as small models write it when they are lost, or None.
+
+    They say the same words over and over, or go on until the schema allows no more.
+    """
+    for name, text, longest in _prose(result):
+        if longest == len(text) and not re.search(r"[.!?…][\"”’')]*$", text):
+            return f"{name} is cut off at {longest} characters; say it in fewer"
+        words = words_of(text)
+        runs = Counter(tuple(words[i : i + _LOOP]) for i in range(len(words) - _LOOP + 1))
+        if run := next((" ".join(run) for run, n in runs.items() if n >= 3), None):
+            return f"{name} says {run!r} over and over; say it once"
+    return None
+
+
+def _prose(value: Any, name: str = "answer") -> Iterator[tuple[str, str, int | None]]:
+    """The strings of an answer, quotations left out, with the characters each may have."""
+    if isinstance(value, tuple):
+        for part in value:
+            yield from _prose(part, name)
+    elif isinstance(value, Answer):
+        for part, field in type(value).model_fields.items():
+            held = getattr(value, part)
+            if not isinstance(held, str):
+                yield from _prose(held, part)
+            elif not part.endswith("quote"):
+                bounds = (getattr(bound, "max_length", None) for bound in field.metadata)
+                yield part, held, next(filter(None, bounds), None)
 
 
 def missing_quote(quotes: Iterable[str | Loc], text: str) -> str | None:
