@@ -17,15 +17,15 @@ SRC = Path(__file__).parents[1] / "src" / "versecraft"
 LAYERS = (
     {
         "errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs",
-        "revisions", "languages",
+        "revisions", "languages", "sounds", "meters", "forms",
     },
     {
         "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",
         "progress", "adapters", "grammar", "weights", "bases", "cards", "tokenising", "sessions",
         "figures",
     },
-    {"tasks", "trainers", "grouping", "firewall", "xray", "sampling", "anthropic_api"},
-    {"hookspecs", "ledger", "checkpoints", "decoding"},
+    {"tasks", "trainers", "grouping", "firewall", "xray", "sampling", "anthropic_api", "diversity"},
+    {"hookspecs", "ledger", "checkpoints", "decoding", "canaries", "critics"},
     {"fitting"},
     {"plugins", "runs", "tasks.*", "backends.*", "trainers.*"},
     {"workspace", "attempts", "backwards", "batches"},

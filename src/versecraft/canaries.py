@@ -1,0 +1,391 @@
+"""Canaries: briefs that never change, and what is measured on a poet's answers to them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from typing import Any, Literal
+
+from .answers import Brief, Form, words_of
+from .diversity import MEASURES, Memory, Recall, at_length
+from .errors import MissingExtra
+from .figures import Estimate, Figure, Specimen, Unit, mean, rate, share
+from .kinds import KindReport, classify
+from .phrases import CLICHE_LIST, SLOP_LIST, cliches, slop
+from .prosody import check, end_word, rhyme
+from .records import digest
+
+__all__ = ["Answer", "Canary", "canaries", "poet_figures", "specimens", "verse_rates"]
+
+_FILE = "canary.jsonl"
+_REFRAINS = ("villanelle", "triolet", "pantoum", "rondeau", "sestina")
+_LOOP = 0.34  # share of lines that stand twice, above which a poem without refrain goes round
+_RHYMES = ("perfect", "eye")  # grades that count; see prosody
+_FEWEST = 200  # words of which diversity says anything
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A brief that is asked of every poet; `famous` ones invite a poem that the world knows."""
+
+    number: int
+    famous: bool
+    brief: Brief
+
+
+def canaries() -> tuple[tuple[Canary, ...], str]:
+    """The canary briefs that ship, and their version: name and digest."""
+    text = (resources.files("versecraft") / "data" / _FILE).read_text(encoding="utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    found = tuple(
+        Canary(n, row["famous"], Brief.model_validate(row["brief"])) for n, row in enumerate(rows)
+    )
+    return found, f"canary briefs/1 ({digest(text)[:4]})"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a poet answered to a canary, first time round.
+
+    Attributes:
+        text: What it said; None where it did not stop by itself, and nothing was handed out.
+        memory: Of the corpus it is held against, if there is one.
+    """
+
+    canary: Canary
+    text: str | None
+    memory: Memory | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def said(self) -> str:
+        """What there is to read."""
+        return self.text or ""
+
+    @property
+    def form(self) -> Form:
+        """What the brief asks for."""
+        return self.canary.brief.form
+
+    @cached_property
+    def kind(self) -> KindReport:
+        """What the detector says."""
+        return classify(self.said, self.canary.brief.text())
+
+    @cached_property
+    def rules(self) -> frozenset[str]:
+        """What makes it no poem: rules of the detector, or `empty`."""
+        if not self.said.strip():
+            return frozenset({"empty"})
+        return frozenset(line.rule for line in self.kind.lines)
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Its words, for comparing."""
+        return words_of(self.said)
+
+    @cached_property
+    def restarts(self) -> bool:
+        """Whether its opening comes back, or it goes round in a form without refrain."""
+        lines = [" ".join(words_of(line)) for line in self.said.split("\n") if line.strip()]
+        head = lines[:3]
+        again = any(lines[n : n + 3] == head for n in range(3, len(lines) - 2))
+        loops = len(lines) >= 8 and 1 - len(set(lines)) / len(lines) > _LOOP
+        return again or (loops and self.form.name not in _REFRAINS)
+
+    @cached_property
+    def clauses(self) -> Mapping[str, bool]:
+        """The clauses of the form that can be told, and whether they hold."""
+        found = check(self.said, self.form).clauses
+        return {c.name: c.holds for c in found if c.holds is not None}
+
+    @cached_property
+    def rhymes(self) -> tuple[int, int]:
+        """Rhymes that are there, and rhymes that the scheme asks for."""
+        lines = [line for line in self.said.split("\n") if line.strip()]
+        pairs = list(_rhymed(self.form, len(lines)))
+        ends = [end_word(line) for line in lines]
+        returns = self.form.name in _REFRAINS
+        return sum(
+            j < len(lines)
+            and (rhyme(ends[i], ends[j]) in _RHYMES if ends[i] != ends[j] else returns)
+            for i, j in pairs
+        ), len(pairs)
+
+    @cached_property
+    def recall(self) -> Recall:
+        """What it has from the corpus; only where there is one."""
+        assert self.memory is not None
+        return self.memory.recall(self.said)
+
+
+def _rhymed(form: Form, lines: int) -> Iterator[tuple[int, int]]:
+    """Pairs of lines, from 0, that a scheme wants to rhyme in a poem of so many lines."""
+    letters = re.findall(r"([A-Z])\d?", "" if form.scheme == "none" else form.scheme)
+    if not letters:
+        return
+    low, high = form.lines
+    last: dict[tuple[int, str], int] = {}
+    for n in range(max(low, min(lines, high))):
+        # A scheme that is shorter than the poem begins again, with new rhymes.
+        name = n // len(letters), letters[n % len(letters)]
+        if name in last:
+            yield last[name], n
+        last[name] = n
+
+
+Measure = Callable[[Answer], float]
+
+_WORN: dict[str, Callable[[str], Sequence[Any]]] = {"slop": slop, "cliches": cliches}
+
+
+# Figures. Samples of one brief are alike, so briefs are what is resampled.
+
+
+MEANS: dict[str, str] = {
+    "kind purity": "Of all answers, those that ended and are a poem and nothing else.",
+    "leak rate": "Of the answers that ended, those in which something is not poem: a greeting, a "
+    "label, a piece of the brief, a critique.",
+    "leak": "The same, by the rule that caught it. An answer may break several.",
+    "end rate": "Answers that stopped by themselves. The others ran on until they were cut; what "
+    "they said is not handed out, so no other figure sees them.",
+    "restart rate": "Answers that begin again: the first three lines come back, or, without a "
+    "refrain, more than a third of the lines stand twice.",
+    "form kept": "Answers that break no clause of the form that the brief asks for.",
+    "form": "The same by clause, where it can be told.",
+    "rhyme": "Of the pairs of lines that should rhyme, those that do, for the ear or for the eye.",
+    "slop": "Phrases that language models are fond of, in a thousand words.",
+    "cliches": "Phrases worn out by use, in a thousand words.",
+    "distinct-2": "Of all pairs of neighbouring words, those that are different: high is varied. "
+    "Taken at one length for all that are compared.",
+    "compression ratio": "How many times smaller a packer makes the poems: low is varied. At one "
+    "length.",
+    "cross-poem repeats": "Runs of six words that stand in two answers. At one length.",
+    "verbatim": "Runs of five words that stand in a poem of the corpus. Some are small change of "
+    "the language; much above the baseline, poems were learnt by heart.",
+    "verbatim, famous briefs": "The same, where the brief invites a poem that the world knows.",
+    "longest run": "Words in a row from one poem of the corpus, the longest of each answer.",
+}
+
+
+@dataclass
+class _Sheet:
+    """Collects the figures of one poet."""
+
+    of: str
+    answers: Sequence[Answer]
+    seed: int
+    figures: list[Figure] = field(default_factory=list)
+
+    def sums(
+        self,
+        hits: Measure,
+        tries: Measure = lambda a: 1,
+        among: Callable[[Answer], bool] = lambda a: a.text is not None,
+    ) -> list[tuple[float, float]]:
+        """Hits and tries of each brief."""
+        by: dict[int, list[Answer]] = {}
+        for answer in self.answers:
+            if among(answer):
+                by.setdefault(answer.canary.number, []).append(answer)
+        return [(float(sum(map(hits, own))), float(sum(map(tries, own)))) for own in by.values()]
+
+    def add(
+        self,
+        name: str,
+        found: Estimate | None,
+        sums: Sequence[tuple[float, float]],
+        what: str = "answers",
+        unit: Unit = "share",
+        better: Literal["low", "high"] | None = "low",
+    ) -> None:
+        if found is None:
+            return
+        value, low, high = found
+        hits, tries = (sum(s[i] for s in sums) for i in (0, 1))
+        self.figures.append(
+            Figure(
+                name=name, of=self.of, value=value, low=low, high=high,
+                n=sum(bool(s[1]) for s in sums), counted="briefs", unit=unit, better=better,
+                basis=f"{hits:,.0f} of {tries:,.0f} {what}", means=MEANS[name.partition(":")[0]],
+            )
+        )  # fmt: skip
+
+    def share(self, name: str, sums: list[tuple[float, float]], what: str = "answers", *,
+              better: Literal["low", "high"] = "low") -> None:  # fmt: skip
+        self.add(name, share(sums, seed=self.seed), sums, what, better=better)
+
+
+def poet_figures(
+    answers: Sequence[Answer], of: str, *, words: int, seed: int
+) -> tuple[list[Figure], list[str]]:
+    """What the answers of a poet amount to, and notes on what was left out.
+
+    Args:
+        answers: Those that came back, and those that were cut.
+        of: Whose they are.
+        words: The length at which diversity is taken; 0 leaves it out.
+        seed: Decides the draws.
+    """
+    sheet, notes = _Sheet(of, answers, seed), []
+    sheet.share("kind purity", sheet.sums(_is_pure, among=_any), better="high")
+    sheet.share("leak rate", sheet.sums(lambda a: bool(a.rules)))
+    for rule in sorted({rule for a in answers if a.text is not None for rule in a.rules}):
+        sheet.share(f"leak: {rule}", sheet.sums(_breaks(rule)))
+    ended = sheet.sums(_has_ended, among=_any)
+    sheet.share("end rate", ended, better="high")
+    sheet.share("restart rate", sheet.sums(lambda a: a.restarts))
+    try:
+        _form(sheet)
+    except MissingExtra as error:
+        notes.append(f"Form and rhyme are left out. {error}")
+    for name, hits in _WORN.items():
+        sums = sheet.sums(_count(hits), lambda a: len(a.words))
+        sheet.add(name, rate(sums, seed=seed), sums, "words", "per 1,000 words")
+    _diversity(sheet, words)
+    if any(a.memory for a in answers):
+        _memory(sheet)
+    return sheet.figures, notes
+
+
+def _breaks(rule: str) -> Measure:
+    return lambda a: rule in a.rules
+
+
+def _count(hits: Callable[[str], Sequence[Any]]) -> Measure:
+    return lambda a: len(hits(a.said))
+
+
+def _any(answer: Answer) -> bool:
+    return True
+
+
+def _has_ended(answer: Answer) -> bool:
+    return answer.text is not None
+
+
+def _is_pure(answer: Answer) -> bool:
+    return answer.text is not None and not answer.rules
+
+
+def _form(sheet: _Sheet) -> None:
+    told = [a for a in sheet.answers if a.text is not None]
+    kept = sheet.sums(lambda a: all(a.clauses.values()))
+    names = list(dict.fromkeys(name for a in told for name in a.clauses))
+    rhymes = sheet.sums(lambda a: a.rhymes[0], lambda a: a.rhymes[1])
+    sheet.share("form kept", kept, better="high")
+    for name in names:
+        sheet.share(f"form: {name}", sheet.sums(_holds(name), _told(name)), better="high")
+    sheet.share("rhyme", rhymes, "asked rhymes", better="high")
+
+
+def _holds(clause: str) -> Measure:
+    return lambda a: a.clauses.get(clause, False)
+
+
+def _told(clause: str) -> Measure:
+    return lambda a: clause in a.clauses
+
+
+def _diversity(sheet: _Sheet, words: int) -> None:
+    poems = [a.words for a in sheet.answers if a.words]
+    if words < _FEWEST:
+        return
+    for name, measure in MEASURES.items():
+        value, low, high = at_length(poems, measure, words, seed=sheet.seed)
+        sheet.figures.append(
+            Figure(
+                name=name, of=sheet.of, value=value, low=low, high=high, n=len(poems),
+                counted="answers", basis=f"at {words:,} words", means=MEANS[name],
+                unit="ratio" if name == "compression ratio" else "share",
+                better="high" if name == "distinct-2" else "low",
+            )
+        )  # fmt: skip
+
+
+def _memory(sheet: _Sheet) -> None:
+    for name, famous in (("verbatim", False), ("verbatim, famous briefs", True)):
+        sums = sheet.sums(lambda a: a.recall.known, lambda a: a.recall.grams, _ended(famous=famous))
+        sheet.share(name, sums, "five-word runs")
+    sums = sheet.sums(lambda a: a.recall.longest)
+    found = mean([hits / tries for hits, tries in sums], seed=sheet.seed)
+    sheet.add("longest run", found, sums, "words, answers", "words")
+
+
+def _ended(famous: bool) -> Callable[[Answer], bool]:
+    return lambda a: a.text is not None and a.canary.famous == famous
+
+
+def verse_rates(poems: Sequence[str], words: int, *, seed: int) -> dict[str, float]:
+    """Slop, clichés and diversity of a corpus, for comparison."""
+    split = [words_of(text) for text in poems]
+    found = {}
+    for name, hits in _WORN.items():
+        sums = [(float(len(hits(t))), float(len(w))) for t, w in zip(poems, split, strict=True)]
+        if estimate := rate(sums, seed=seed):
+            found[name] = estimate[0]
+    if words >= _FEWEST:
+        for name, measure in MEASURES.items():
+            found[name] = at_length(split, measure, words, seed=seed)[0]
+    return found
+
+
+def lists() -> tuple[str, ...]:
+    """The word lists, with version and digest."""
+    return (SLOP_LIST, CLICHE_LIST)
+
+
+def specimens(answers: Iterable[Answer], of: str, each: int = 2) -> list[Specimen]:
+    """The worst and the best answers: leaks first, then broken clauses, slop and restarts."""
+    ended = [a for a in answers if a.text is not None and a.text.strip()]
+    ranked = sorted(ended, key=_fault)
+    best = [a for a in ranked[:each] if not a.rules]
+    worst = [a for a in ranked[::-1][:each] if a not in best and _fault(a) > (0, 0)]
+    return [
+        Specimen(
+            rank=rank, of=of, text=a.said, about=" ".join(_about(a)), brief=a.canary.brief.text(),
+            foreign={line.number: line.rule for line in a.kind.lines},
+        )
+        for rank, some in (("worst", worst), ("best", best))
+        for a in some
+    ]  # fmt: skip
+
+
+def _broken(answer: Answer) -> list[str]:
+    try:
+        return [name for name, holds in answer.clauses.items() if not holds]
+    except MissingExtra:
+        return []
+
+
+def _fault(answer: Answer) -> tuple[float, float]:
+    lines = max(1, len([t for t in answer.said.split("\n") if t.strip()]))
+    worn = len(slop(answer.said)) + len(cliches(answer.said))
+    return (
+        len(answer.kind.lines) / lines + answer.restarts,
+        len(_broken(answer)) + 50 * worn / max(1, len(answer.words)),
+    )
+
+
+def _about(answer: Answer) -> Iterator[str]:
+    if answer.kind.lines:
+        rules = ", ".join(sorted(answer.rules))
+        yield f"Lines that are not poem: {len(answer.kind.lines)} ({rules})."
+    if answer.restarts:
+        yield "It begins again."
+    if broken := _broken(answer):
+        yield f"Clauses of the form that it breaks: {', '.join(broken)}."
+    worn: list[Any] = [*slop(answer.said), *cliches(answer.said)]
+    if worn:
+        yield f"Worn phrases: {', '.join(dict.fromkeys(hit.phrase for hit in worn))}."
+    if answer.memory and answer.recall.where:
+        where = answer.recall.where
+        yield (
+            f"{answer.recall.longest} words in a row also stand in "
+            f"{where.title or 'a poem of the corpus'}: “{answer.recall.words}”."
+        )
+    if not (answer.kind.lines or broken or answer.restarts or worn):
+        yield "A poem that keeps its form."

@@ -1,0 +1,302 @@
+"""How an educator reads: verdicts on pairs in both orders, critiques of good and of bad poems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from .answers import FAILURE_TYPES, Critique, Loc, locate, plain
+from .figures import Estimate, Figure, Specimen, Unit, entropy, share
+from .records import Item, Match, PairItem, Poem, digest
+from .sessions import Session
+from .tasks import vague
+from .training_data import ARCHAIC
+
+__all__ = ["Reading", "approvals", "educator_figures", "loop_figures", "period_words"]
+
+_FOLDS = 5
+_MOST = 2000  # good poems that the baseline learns from
+
+
+class Reading(NamedTuple):
+    """An educator's first answer to an item.
+
+    Attributes:
+        result: The answer as a record; None where it does not fit the schema, or was cut.
+        refused: Why the task would refuse it.
+    """
+
+    item: Item
+    result: Any = None
+    refused: str | None = None
+
+
+MEANS: dict[str, str] = {
+    "critic accuracy": "Shown a good and a bad poem in both orders, how often it prefers the good "
+    "one. Guessing gives one half.",
+    "accuracy by period words": "How often the good poem can be told by old words alone (thee, "
+    "hath, o'er). Above 65 % the pairs are told by their period, and the accuracy shows nothing.",
+    "consistency": "Pairs on which both orders give the same verdict.",
+    "first position": "Verdicts for the poem shown first. Half is fair.",
+    "approval of good": "Good poems in which it finds nothing that must be fixed.",
+    "approval of bad": "Bad poems in which it finds nothing that must be fixed. Should be none.",
+    "issue types": "How varied its complaints are, from 0 (always the same) to 4.2 (all eighteen "
+    "types alike).",
+    "actionable": "Directions that name something to do, such as what to cut.",
+    "schema": "First answers that have the shape that was asked for.",
+    "quotes": "Quotations that really stand in the poem.",
+    "accepted": "First answers that the task would keep: shape, quotations, directions.",
+    "targeted change": "Of the lines that were to change, those that did.",
+    "collateral change": "Of the other lines, those that changed too.",
+    "regression": "Revisions after which something that held holds no more: a clause of the form, "
+    "words that were to be kept.",
+    "approved with open defects": "Sessions that ended as approved though something was left to be "
+    "fixed. Must be 0.",
+    "approvals contradicted": "Critiques that approve a draft which breaks its form or its brief.",
+}
+
+
+@dataclass
+class _Sheet:
+    of: str
+    seed: int
+    figures: list[Figure]
+
+    def add(
+        self,
+        name: str,
+        found: Estimate | None,
+        n: int,
+        counted: str,
+        basis: str = "",
+        better: Literal["low", "high"] | None = "high",
+        unit: Unit = "share",
+    ) -> None:
+        if found is None:
+            return
+        value, low, high = found
+        self.figures.append(
+            Figure(
+                name=name, of=self.of, value=value, low=low, high=high, n=n, counted=counted,
+                basis=basis, unit=unit, better=better, means=MEANS[name.partition(":")[0]],
+            )
+        )  # fmt: skip
+
+    def share(
+        self,
+        name: str,
+        sums: Sequence[tuple[float, float]],
+        counted: str,
+        what: str,
+        better: Literal["low", "high"] | None = "high",
+    ) -> None:
+        """A share of hits in tries, which are given for each pair, poem or session."""
+        hits, tries = (sum(s[i] for s in sums) for i in (0, 1))
+        n = sum(bool(s[1]) for s in sums)
+        basis = f"{hits:,.0f} of {tries:,.0f} {what}"
+        self.add(name, share(sums, seed=self.seed), n, counted, basis, better)
+
+
+def educator_figures(
+    verdicts: Sequence[Reading], critiques: Sequence[Reading], of: str, *, seed: int
+) -> list[Figure]:
+    """What the answers of an educator amount to.
+
+    Args:
+        verdicts: Comparisons; two to a pair, one in each order.
+        critiques: Of good and of bad poems.
+        of: Whose they are.
+        seed: Decides the draws.
+    """
+    sheet = _Sheet(of, seed, [])
+    _verdicts(sheet, verdicts)
+    _critiques(sheet, [r for r in critiques if r.result is not None])
+    for task, readings, counted in (
+        ("comparison", verdicts, "pairs"), ("critique", critiques, "poems"),
+    ):  # fmt: skip
+        sums = _grouped(readings, lambda r: r.result is not None)
+        sheet.share(f"schema: {task}", sums, counted, "answers")
+        sums = _grouped(readings, lambda r: sum(_quotes(r)), lambda r: len([*_quotes(r)]))
+        sheet.share(f"quotes: {task}", sums, counted, "quotations")
+        sums = _grouped(readings, lambda r: r.result is not None and r.refused is None)
+        sheet.share(f"accepted: {task}", sums, counted, "answers")
+    return sheet.figures
+
+
+def _grouped(
+    readings: Sequence[Reading],
+    hits: Callable[[Reading], float],
+    tries: Callable[[Reading], float] = lambda r: 1,
+) -> list[tuple[float, float]]:
+    """Hits and tries by poem or pair, in whichever order it was shown."""
+    by: dict[frozenset[str], list[Reading]] = {}
+    for reading in readings:
+        by.setdefault(frozenset(p.id for p in reading.item.poems), []).append(reading)
+    return [(float(sum(map(hits, own))), float(sum(map(tries, own)))) for own in by.values()]
+
+
+def right(reading: Reading) -> bool:
+    """Whether a verdict prefers the good poem."""
+    item: Any = reading.item
+    winner: Poem = item.a if reading.result.winner == "A" else item.b
+    return winner.quality == "good"
+
+
+def _verdicts(sheet: _Sheet, verdicts: Sequence[Reading]) -> None:
+    told = [r for r in verdicts if r.result is not None]
+    sheet.share("critic accuracy", _grouped(told, right), "pairs", "verdicts")
+    both = [(hits, tries) for hits, tries in _grouped(told, right) if tries == 2]
+    same = [(float(hits != 1), 1.0) for hits, _ in both]
+    sheet.share("consistency", same, "pairs", "pairs in both orders")
+    first = _grouped(told, lambda r: r.result.winner == "A")
+    sheet.share("first position", first, "pairs", "verdicts", None)
+
+
+def _critiques(sheet: _Sheet, critiques: Sequence[Reading]) -> None:
+    for name, quality, better in (
+        ("approval of good", "good", "high"), ("approval of bad", "bad", "low"),
+    ):  # fmt: skip
+        some = [r for r in critiques if r.item.poems[0].quality == quality]
+        sums = _grouped(some, lambda r: r.result.approved)
+        sheet.share(name, sums, f"{quality} poems", "critiques", better)  # type: ignore[arg-type]
+    types = list(FAILURE_TYPES)
+    counts = [[sum(i.type == t for i in r.result.issues) for t in types] for r in critiques]
+    named = [row for row in counts if any(row)]
+    issues = sum(map(sum, named))
+    found = entropy(named, seed=sheet.seed)
+    sheet.add("issue types", found, len(named), "poems", f"{issues:,} issues", None, "bits")
+    sums = _grouped(
+        critiques,
+        lambda r: sum(vague(i.direction) is None for i in r.result.issues),
+        lambda r: len(r.result.issues),
+    )
+    sheet.share("actionable", sums, "poems", "directions")
+
+
+def _quotes(reading: Reading) -> Iterator[bool]:
+    """For each quotation of an answer whether it stands in the poem it is from."""
+    result, item = reading.result, reading.item
+    if isinstance(result, Critique):
+        places: list[Loc] = [
+            *(s.location for s in result.strengths),
+            *(i.location for i in result.issues),
+        ]
+        yield from (place.line is not None for place in places)
+    elif result is not None and isinstance(item, PairItem):
+        for point in result.points:
+            yield locate(point.a_quote, item.a.text) is not None
+            yield locate(point.b_quote, item.b.text) is not None
+        yield result.loser_best.line is not None
+
+
+def approvals(critiques: Sequence[Reading], of: str, each: int = 2) -> list[Specimen]:
+    """Bad poems that were approved, with what was praised."""
+    found = []
+    for reading in critiques:
+        poem = reading.item.poems[0]
+        if reading.result is not None and reading.result.approved and poem.quality == "bad":
+            praise = " ".join(s.effect for s in reading.result.strengths)
+            about = "A bad poem that was approved." + (f" Said of it: {praise}" if praise else "")
+            found.append(Specimen(rank="worst", of=of, text=poem.text, about=about))
+    return found[:each]
+
+
+def misjudged(verdicts: Sequence[Reading], of: str, each: int = 1) -> list[Specimen]:
+    """Good poems that lost to their bad partner in both orders, with what was said of them."""
+    found: dict[str, list[Reading]] = {}
+    for r in verdicts:
+        if r.result is not None and not right(r):
+            good = next(p for p in r.item.poems if p.quality == "good")
+            found.setdefault(good.id, []).append(r)
+    texts = []
+    for own in found.values():
+        good, bad = sorted(own[0].item.poems, key=lambda p: p.quality == "bad")
+        if len(own) > 1:
+            about = (
+                "A good poem that lost in both orders, to one that begins "
+                f"“{bad.text.strip().splitlines()[0]}”. It fails, was said, at "
+                f"{own[0].result.loser_failure}"
+            )
+            texts.append(Specimen(rank="worst", of=of, text=good.text, about=about))
+    return texts[:each]
+
+
+# What the same pairs give to somebody who knows nothing but old words.
+
+
+def period_words(
+    pairs: Sequence[Match], corpus: Sequence[Poem], of: str, *, seed: int
+) -> Figure | None:
+    """How far period words alone tell the good poem of a pair from the bad one.
+
+    A logistic regression on which of the archaic words (`training_data.ARCHAIC`) a poem has. It
+    learns from the corpus without the poems of the fifth of the pairs that it then judges; a tie
+    counts one half.
+
+    Args:
+        pairs: What the critic was asked.
+        corpus: Poems to learn from; with none, the other pairs' poems alone.
+        of: Whose figure it stands beside.
+        seed: Decides the folds, and which good poems it learns from.
+    """
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    good = sorted((p for p in corpus if p.quality == "good"), key=lambda p: digest(str(seed), p.id))
+    bad = [p for p in corpus if p.quality == "bad"]
+    poems = {p.id: p for p in (*good[:_MOST], *bad, *(p for m in pairs for p in (m.good, m.bad)))}
+    names = list(poems)
+    rows = np.array([_archaic(poems[n]) for n in names])
+    places = {name: n for n, name in enumerate(names)}
+    is_good = np.array([poems[n].quality == "good" for n in names])
+    order = sorted(pairs, key=lambda m: digest(str(seed), m.bad.id, m.good.id))
+    hits: list[tuple[float, float]] = []
+    for fold in range(_FOLDS):
+        held = order[fold::_FOLDS]
+        ids = {poem.id for m in held for poem in (m.good, m.bad)}
+        learn = [n for n, name in enumerate(names) if name not in ids]
+        if not held or len(set(is_good[learn].tolist())) < 2:
+            continue
+        model = LogisticRegression(class_weight="balanced").fit(rows[learn], is_good[learn])
+        scores = model.decision_function(rows)
+        gaps = [scores[places[m.good.id]] - scores[places[m.bad.id]] for m in held]
+        hits += [(float(np.heaviside(round(gap, 9), 0.5)), 1.0) for gap in gaps]
+    sheet = _Sheet(of, seed, [])
+    sheet.share("accuracy by period words", hits, "pairs", "pairs", None)
+    return sheet.figures[0] if sheet.figures else None
+
+
+def _archaic(poem: Poem) -> list[float]:
+    words = set(plain(poem.text).replace(",", " ").replace(".", " ").split())
+    return [float(word in words) for word in sorted(ARCHAIC)]
+
+
+# The loop.
+
+
+def loop_figures(sessions: Sequence[Session], *, seed: int) -> list[Figure]:
+    """What the revisions of sessions changed, and whether approvals hold."""
+    sheet = _Sheet("loop", seed, [])
+    revised = [[r.changes for r in s.rounds if r.changes] for s in sessions]
+
+    def sums(hits: Callable[[Any], float], tries: Callable[[Any], float]) -> Any:
+        return [(float(sum(map(hits, own))), float(sum(map(tries, own)))) for own in revised]
+
+    named = sums(lambda c: len({*c.named} & {*c.changed}), lambda c: len(c.named))
+    sheet.share("targeted change", named, "sessions", "named lines")
+    others = sums(lambda c: len({*c.changed} - {*c.named}), lambda c: c.lines - len(c.named))
+    sheet.share("collateral change", others, "sessions", "other lines", "low")
+    sheet.share(
+        "regression", sums(lambda c: bool(c.lost), lambda c: 1), "sessions", "revisions", "low"
+    )
+    ended = [
+        (float(bool(s.rounds[s.best - 1].defects if s.best else True)), 1.0)
+        for s in sessions
+        if s.stopped == "approved"
+    ]
+    sheet.share("approved with open defects", ended, "sessions", "approvals", "low")
+    said = [[r for r in s.rounds if r.critique and r.critique.approved] for s in sessions]
+    against = [(float(sum(bool(r.defects) for r in own)), float(len(own))) for own in said]
+    sheet.share("approvals contradicted", against, "sessions", "approving critiques", "low")
+    return sheet.figures
