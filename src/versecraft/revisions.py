@@ -10,24 +10,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .answers import Critique, Form, RevisionBrief, locate, says
 from .errors import MissingExtra
+from .prosody import Clause, check
 from .records import Record, digest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Breach", "Changes", "Diff", "Reason", "Version", "breaches", "changes", "lines_of"]
-
-
-class Breach(Record):
-    """A clause of a form that a draft breaks, as `prosody.check` measured it."""
-
-    clause: str
-    asked: str
-    found: str
-
-    def text(self) -> str:
-        """The breach in a line."""
-        return f"{self.clause}: asked {self.asked}, found {self.found}"
+__all__ = [
+    "Changes",
+    "Diff",
+    "Reason",
+    "Version",
+    "breaches",
+    "changes",
+    "lines_of",
+    "said_of",
+]
 
 
 class Changes(Record):
@@ -67,25 +65,17 @@ def _share(some: Iterable[int], changed: Iterable[int]) -> float | None:
     return len(some & set(changed)) / len(some) if some else None
 
 
-def breaches(text: str, form: Form) -> tuple[Breach, ...] | None:
+def breaches(text: str, form: Form) -> tuple[Clause, ...] | None:
     """The clauses of a form that a text breaks; None where what measures them is not installed."""
-    held = _clauses(text, form)
-    if held is None:
-        return None
-    return tuple(b for b, holds in held if holds is False)
-
-
-def _clauses(text: str, form: Form) -> list[tuple[Breach, bool | None]] | None:
-    from .prosody import check
-
     try:
-        found = check(text, form)
-    except (MissingExtra, NotImplementedError):
+        return check(text, form).broken
+    except MissingExtra:
         return None
-    return [
-        (Breach(clause=c.name, asked=str(c.asked), found=str(c.found)), c.holds)
-        for c in found.clauses
-    ]
+
+
+def said_of(clause: Clause) -> str:
+    """A broken clause in a line."""
+    return f"{clause.name}: asked {clause.asked}, found {clause.found}"
 
 
 def changes(
@@ -135,9 +125,11 @@ def _wanted(asked: Critique | RevisionBrief) -> Iterator[str]:
 
 def _no_longer(before: str, after: str, form: Form) -> list[str]:
     """The clauses of a form that held and hold no more, in words."""
-    then, now = _clauses(before, form), _clauses(after, form)
-    held = {breach.clause for breach, holds in then or () if holds}
-    return [b.text() for b, holds in now or () if holds is False and b.clause in held]
+    try:
+        held = {clause.name for clause in check(before, form).clauses if clause.holds}
+        return [said_of(clause) for clause in check(after, form).broken if clause.name in held]
+    except MissingExtra:
+        return []
 
 
 def lines_of(quote: str, text: str) -> tuple[int, ...]:

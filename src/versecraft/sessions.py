@@ -10,22 +10,14 @@ from pydantic import ValidationError, model_validator
 
 from .answers import Brief, Critique, Issue, Loc, RevisionBrief
 from .errors import BadInput
+from .prosody import Clause
 from .records import Record, Shown
-from .revisions import (
-    Breach,
-    Changes,
-    Diff,
-    Reason,
-    Version,
-    breaches,
-    changes,
-    lines_of,
-)
+from .revisions import Changes, Diff, Reason, Version, breaches, changes, lines_of, said_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Breach", "Changes", "Round", "Session", "breaches", "changes"]
+__all__ = ["Changes", "Round", "Session", "breaches", "changes"]
 
 Stopped = Literal["approved", "rounds", "worse", "unchanged", "budget"]
 """Why a session ended: nothing must be fixed any more; as many drafts as were asked for; a draft
@@ -50,7 +42,7 @@ class Round(Record):
 
     draft: str
     refused: str | None = None
-    breaches: tuple[Breach, ...] | None = None
+    breaches: tuple[Clause, ...] | None = None
     changes: Changes | None = None
     worse: tuple[str, ...] = ()
     critique: Critique | None = None
@@ -66,7 +58,7 @@ class Round(Record):
     def defects(self) -> tuple[str, ...]:
         """What keeps the draft from being approved: issues to be fixed, and what was measured."""
         found = [f"{i.type.replace('_', ' ')}: {i.location.quote}" for i in self.must_fix]
-        found += [breach.text() for breach in self.breaches or ()]
+        found += map(said_of, self.breaches or ())
         return (*found, *([self.refused] if self.refused else []))
 
     @property
@@ -101,17 +93,19 @@ class Round(Record):
         return [*found, *rest]
 
 
-def _issue(breach: Breach, round: Round) -> Issue:
-    """A breach as an issue; it is placed at the last line, where a poem closes its form."""
+def _issue(clause: Clause, round: Round) -> Issue:
+    """A broken clause as an issue, at the first line that breaks it, else at the last line."""
     lines = [line.strip() for line in round.draft.split("\n") if line.strip()]
-    quote = lines[-1] if len(lines[-1]) <= 160 else lines[-1][:160].rpartition(" ")[0]
+    number = clause.lines[0] if clause.lines else len(lines)
+    line = lines[number - 1]
+    where = f" (lines {', '.join(map(str, clause.lines[:8]))})" if clause.lines else ""
     return Issue.model_construct(
         type="form_breach",
-        location=Loc.model_construct(quote=quote, line=len(lines)),
-        diagnosis=f"Measured, not judged. The brief's form is broken in its {breach.text()}."[:280],
-        direction=f"Change the lines that break it, until the {breach.clause} is {breach.asked}."[
-            :280
-        ],
+        location=Loc(
+            quote=line if len(line) <= 160 else line[:160].rpartition(" ")[0], line=number
+        ),
+        diagnosis=f"Measured: the form is broken. {said_of(clause).capitalize()}{where}."[:280],
+        direction=f"Recast what breaks it, so that the {clause.name} is {clause.asked}."[:280],
         severity="must_fix",
     )
 
