@@ -126,8 +126,9 @@ def lesson(question: str) -> Example:
         "topic": "the line",
         "claim": "A line ends where a reader should wait.",
         "explanation": "Read it aloud and listen for the pause. Where the voice rests of itself "
-        "the line may end; where it hurries on, a break is a small shock, and a shock must be earned. Mark "
-        "each rest with a pencil, then look which marks fall on words that can bear the weight.",
+        "the line may end; where it hurries on, a break is a small shock, and a "
+        "shock must be earned. Mark each rest with a pencil, then look which marks fall on "
+        "words that can bear the weight.",
         "examples": [
             {
                 "quote": "the kettle holds its tongue",

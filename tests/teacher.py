@@ -100,8 +100,9 @@ def answer(turn: str) -> str:
                 "topic": "images",
                 "claim": "An image works when the reader could draw it from memory.",
                 "explanation": "Take the thing itself and leave out what it means. A reader who is "
-                "shown a cup asks whose it is; a reader who is told of loss nods and turns the page. So name "
-                "what lies there, and where, and what it weighs, and stop before you say why.",
+                "shown a cup asks whose it is; a reader who is told of loss nods and turns the "
+                "page. So name what lies there, and where, and what it weighs, and "
+                "stop before you say why.",
                 "examples": [
                     {
                         "quote": "a cup with two handles",

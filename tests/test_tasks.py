@@ -413,13 +413,14 @@ def test_what_is_kept_holds_nothing_that_is_to_be_changed() -> None:
 
 
 def test_a_revision_brief_longer_than_a_poet_may_read_is_refused() -> None:
-    asked = revision([], "My heart is a sea of glass", "Cut it. " * 24)
+    cuts = " ".join(f"Cut the word {n}." for n in range(10, 21))
+    asked = revision([], "My heart is a sea of glass", cuts)
     other = {**asked["change"][0], "location": {"quote": "The kettle says its one word"}}
     long = {
         **asked,
-        "angle": " ".join(f"Stay with kettle {n}." for n in range(19)),
+        "angle": " ".join(f"Stay with kettle {n}." for n in range(10, 30)),
         "avoid": [str(n) * 80 for n in range(6)],
-        "imagery": " ".join(f"Kitchen thing {n}." for n in range(13)),
+        "imagery": " ".join(f"Kitchen thing {n}." for n in range(10, 22)),
         "change": [*asked["change"], other],
     }
     assert "too long" in str(verdict("revision_brief", ITEMS[4][1], long))
