@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from .errors import BadInput
+from .forms import FIXED_FORMS as FIXED_FORMS
+from .forms import FormName as FormName
 
 FailureType = Literal[
     "cliche", "abstraction", "vagueness", "sentimentality", "didactic", "overexplained_ending",
@@ -46,24 +48,6 @@ FAILURE_TYPES: dict[FailureType, str] = {
     "form_breach": "breaks the stated contract: lines, scheme, refrain",
 }
 """The eighteen ways in which a poem fails, each with its one-line meaning."""
-
-FormName = Literal[
-    "shakespearean-sonnet", "petrarchan-sonnet", "villanelle", "sestina", "haiku", "limerick",
-    "ballad-stanza", "common-metre", "terza-rima", "rondeau", "triolet", "pantoum", "blank-verse",
-    "couplets", "quatrains", "prose-poem", "free-verse",
-]  # fmt: skip
-
-FIXED_FORMS: dict[FormName, tuple[range, bool]] = {
-    "shakespearean-sonnet": (range(14, 15), True),
-    "petrarchan-sonnet": (range(14, 15), True),
-    "villanelle": (range(19, 20), True),
-    "sestina": (range(39, 40), False),
-    "haiku": (range(3, 201, 3), False),
-    "limerick": (range(5, 6), True),
-    "rondeau": (range(10, 16), True),
-    "triolet": (range(8, 9), True),
-}
-"""Forms whose name settles how many lines there may be (a haiku or a sequence), and a rhyme."""
 
 
 class Answer(BaseModel):
