@@ -35,7 +35,8 @@ LAYERS = (
         "exporting", "parity",
     },
     {"workshop", "evaluating"},
-    {"phases"},
+    {"project"},
+    {"phases", "standing", "importing"},
     {"", "cli", "cli.*", "testing"},
 )  # fmt: skip
 """Lowest first; "" is the package itself. A module imports from layers below its own."""

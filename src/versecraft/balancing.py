@@ -55,11 +55,12 @@ class Balancer:
         if self.min_tasks < 1 or self.max_partners < 1:
             raise BadInput("min_tasks and max_partners must be 1 or more.")
 
-    def balance(self, examples: Iterable[Example]) -> Mixture:
+    def balance(self, examples: Iterable[Example], dropped: Iterable[Dropped] = ()) -> Mixture:
         """The examples that make the mix, and those that were left out.
 
         Args:
             examples: Rows of both roles, in any order; `run.examples()` of several runs chained.
+            dropped: What was left out before, such as `run.dropped`; it is listed with the rest.
 
         Raises:
             CoverageError: A bad poem is in too few tasks, or a side is too small for the share;
@@ -70,10 +71,10 @@ class Balancer:
             raise CoverageError(
                 "There are no examples to balance. Make some first: versecraft generate seed"
             )
-        dropped: list[Dropped] = []
+        gone = list(dropped)
 
         def leave_out(rows: list[Example], why: Mapping[int, Why]) -> list[Example]:
-            dropped.extend(
+            gone.extend(
                 Dropped(file="", item=rows[n].item_id, reason=code, detail=f"{rows[n].task}: {say}")
                 for n, (code, say) in sorted(why.items())
             )
@@ -84,13 +85,13 @@ class Balancer:
         rows = leave_out(rows, _contradictions(rows, bad, disputed))
         rows = leave_out(rows, _second_answers(rows))
         rows = leave_out(rows, self._over_cap(rows, bad))
-        self._check_coverage(rows, bad, dropped)
+        self._check_coverage(rows, bad, gone)
         rows = leave_out(rows, _surplus_places(rows, bad))
         surplus, notes = self._surplus(rows, bad)
         rows = leave_out(rows, surplus)
         return Mixture(
             kept=tuple(rows),
-            dropped=tuple(dropped),
+            dropped=tuple(gone),
             bad_share=self.bad_share,
             min_tasks=self.min_tasks,
             seed=self.seed,

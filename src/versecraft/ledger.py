@@ -11,14 +11,16 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from pydantic import ValidationError
 
 from .errors import LedgerError
-from .records import Dropped, Row
+from .records import Dropped, Record, Row
 
-__all__ = ["Ledger", "is_open", "latest", "read_rows", "warn_broken"]
+__all__ = ["Ledger", "is_open", "latest", "read_records", "read_rows", "warn_broken"]
+
+R = TypeVar("R", bound=Record)
 
 
 def read_rows(path: str | Path) -> tuple[list[Row], list[Dropped]]:
@@ -27,8 +29,13 @@ def read_rows(path: str | Path) -> tuple[list[Row], list[Dropped]]:
     A line cut by a crash is among the second, with its number; nothing else is lost with it.
     A ledger that does not exist has no rows.
     """
+    return read_records(path, Row)
+
+
+def read_records(path: str | Path, model: type[R]) -> tuple[list[R], list[Dropped]]:
+    """As `read_rows`, for a file whose lines are other records than rows."""
     path = Path(path)
-    rows: list[Row] = []
+    rows: list[R] = []
     broken: list[Dropped] = []
     if path.exists():
         with path.open("rb") as file:
@@ -36,7 +43,7 @@ def read_rows(path: str | Path) -> tuple[list[Row], list[Dropped]]:
                 if not line.strip():
                     continue
                 try:
-                    rows.append(Row.model_validate_json(line))
+                    rows.append(model.model_validate_json(line))
                 except ValidationError as error:
                     detail = f"{error.error_count()} problems; begins {line[:60]!r}"
                     broken.append(
@@ -51,12 +58,17 @@ class Ledger:
     Each row is handed to the operating system before `append` returns, so it survives the death
     of the process; `fsync` follows when the ledger is closed.
 
+    Args:
+        path: The file.
+        then: What to do again after an error.
+
     Raises:
         LedgerError: Another process holds it, or it cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, then: str = "call generate again") -> None:
         self.path = Path(path)
+        self.then = then
 
     def __enter__(self) -> Self:
         from filelock import FileLock, Timeout
@@ -97,7 +109,7 @@ class Ledger:
         """Waits until the rows so far would also survive a machine that loses its power."""
         os.fsync(self._file.fileno())
 
-    def append(self, row: Row) -> None:
+    def append(self, row: Record) -> None:
         """Writes a row.
 
         Raises:
@@ -112,7 +124,7 @@ class Ledger:
             self._file.truncate(start)
             raise LedgerError(
                 f"Cannot write {self.path}: {error.strerror}. All rows before this one are safe; "
-                "make room and call generate again."
+                f"make room and {self.then}."
             ) from error
 
 

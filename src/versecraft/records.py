@@ -350,7 +350,8 @@ class Row(Record):
         attempts: How often it was sent.
         lost: Attempts whose answer never came, though they may have been paid for: they were
             past their deadline, or the connection broke after the request was sent.
-        started: Seconds since the epoch, as is `finished`.
+        started: Seconds since the epoch, as are `finished` and `edited`.
+        edited: When a reader changed the output; in no ledger, but in what is read from one.
     """
 
     key: str
@@ -372,6 +373,7 @@ class Row(Record):
     lost: int = 0
     started: float
     finished: float
+    edited: float | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -392,8 +394,8 @@ class Example(Record):
 
     Attributes:
         quality: `bad` when a bad poem is in it; None when no poem is.
-        meta: `model` (who answered), `key` (of the ledger row), `licence`; a comparison adds
-            `winner` (the id of the poem it prefers).
+        meta: `model` (who answered), `key` (of the ledger row), `licence`; `edited` is "yes" where
+            a reader changed the answer; a comparison adds `winner` (the id of the poem it prefers).
     """
 
     task: str

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ValidationError
 
 from .backends import Backend, BatchBackend, Request
+from .decisions import Decision, decided
 from .ledger import is_open, read_rows, warn_broken
-from .records import Example, Item, Price, Record, Row, Shown, Usage
+from .records import Dropped, Example, Item, Price, Record, Row, Shown, Usage
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _SAID = ("invalid", "rejected", "truncated")
 
-__all__ = ["Cost", "Job", "Plan", "Run", "Spent", "Tokens", "read_run"]
+__all__ = ["Cost", "Job", "Plan", "Run", "Spent", "Tokens", "as_said", "read_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,7 @@ class Run(Shown):
         estimate: Dollars that was estimated for what this call asked or collected.
         held: Dollars that what is still under way, or was lost under way, may cost on top.
         stopped: Why the run ended before all items were asked; None when it did not.
+        dropped: The answers that a reader rejected; `rows` has none of them.
     """
 
     task: Task[Any, Any]
@@ -248,6 +250,7 @@ class Run(Shown):
     estimate: float = 0.0
     held: float = 0.0
     stopped: str | None = None
+    dropped: tuple[Dropped, ...] = ()
 
     @property
     def refused(self) -> int:
@@ -277,6 +280,7 @@ class Run(Shown):
                 "model": row.model,
                 "key": row.key,
                 "licence": "; ".join(licences) or None,
+                "edited": "yes" if row.edited else None,
                 "winner": None,
             }
             for example in self.task.examples(item, result):
@@ -289,7 +293,7 @@ class Run(Shown):
             if row.output is None:
                 continue
             try:
-                result = self.task.read(item, _as_said(self.task, row.output))
+                result = self.task.read(item, as_said(self.task, row.output))
                 why = self.task.accept(item, result)
             except (ValidationError, KeyError) as error:
                 why = str(error).replace("\n", " ")
@@ -379,24 +383,40 @@ class Run(Shown):
         return table
 
 
-def read_run(task: Task[Any, Any], items: Iterable[Item], path: str | Path) -> Run:
+def read_run(
+    task: Task[Any, Any],
+    items: Iterable[Item],
+    path: str | Path,
+    decisions: Mapping[str, Decision] | None = None,
+) -> Run:
     """The answers that a ledger holds for the given items, whichever backend gave them.
 
     A row counts when its task and item are asked for and its turn is the one that the prompt
     renders today. A warning counts the answers that are left out: to other items, such as the
     pairs of an earlier matching, or to another turn, from before a prompt was changed.
+
+    Args:
+        task: The task that was asked.
+        items: What it was asked about.
+        path: The ledger.
+        decisions: A reader's, by the key of the row (`read_decisions`): a rejected answer is in
+            `Run.dropped` only, an edited one is read as edited.
     """
     rows, broken = read_rows(path)
     if broken:
         warn_broken(broken)
     answers = {(r.item_id, r.turn): r for r in rows if r.task == task.name and r.output is not None}
     pairs = []
+    dropped: list[Dropped] = []
     known: set[str] = set()
     for item in items:
         known.add(item.item_id)
         row = answers.pop((item.item_id, task.prompt.render_turn(item.variables())), None)
-        if row:
-            pairs.append((item, row))
+        if row and (kept := decided(row, decisions or {})):
+            pairs.append((item, kept))
+        elif row:
+            detail = f"{task.name}: a reader rejected the answer"
+            dropped.append(Dropped(file="", item=row.item_id, reason="rejected", detail=detail))
     if answers:
         old = sum(item_id in known for item_id, _ in answers)
         warnings.warn(
@@ -410,6 +430,7 @@ def read_run(task: Task[Any, Any], items: Iterable[Item], path: str | Path) -> R
         items=tuple(item for item, _ in pairs),
         rows=tuple(row for _, row in pairs),
         cached=len(pairs),
+        dropped=tuple(dropped),
     )
 
 
@@ -425,6 +446,6 @@ def _places(value: Any) -> Iterator[int | None]:
             yield from _places(part)
 
 
-def _as_said(task: Task[Any, Any], output: dict[str, Any]) -> str:
+def as_said(task: Task[Any, Any], output: dict[str, Any]) -> str:
     """An output as the model gave it: what code computes is computed anew when it is read."""
     return str(output["text"]) if task.output.bare else json.dumps(output)
