@@ -7,6 +7,7 @@ from typing import Any
 
 from .answers import says
 from .plugins import get_task
+from .prosody import form_of
 from .records import BriefItem, Example, Poem, RequestItem
 from .runs import Run
 
@@ -31,8 +32,6 @@ def requests_of(poems: Sequence[Poem]) -> list[RequestItem]:
 
 
 def _request(poem: Poem, words: Sequence[str]) -> str:
-    from .prosody import form_of
-
     form = form_of(poem.text)
     low, high = form.lines
     unit = "paragraph" if form.name == "prose-poem" else "line"

@@ -26,7 +26,7 @@ LEAKS = ("chat_token", "truncated", "not_poem", "educator_template", "verse")
 
 _REVISION_EXTRA = 100  # tokens that a revision brief may have beyond a brief: 400 to 300
 _COPIED = 5  # words in a row that a brief may not share with its poem
-_MEASURED = ("lines", "stanzas", "scheme", "refrain")  # not metre: it is an estimate
+_ESTIMATED = ("meter", "syllables")
 
 
 def foreign(row: Example) -> Why | None:
@@ -87,7 +87,8 @@ def long_brief(row: Example, count: Callable[[str], int], cap: int) -> Why | Non
 def untrue_brief(row: Example) -> Why | None:
     """A brief that gives words of the poem away, or that the poem does not keep to.
 
-    Lines, stanzas and refrains are measured, rhyme too where the extra `prosody` is installed.
+    Of the form, lines are counted; stanzas, rhymes and refrains are measured where the extra
+    `prosody` is installed. Metre is an estimate and is not held against a poem.
     """
     said, revision = _brief(row)
     poem = answer_of(row)
@@ -99,13 +100,14 @@ def untrue_brief(row: Example) -> Why | None:
         return "brief_copied", f"{copied!r} stands in the brief and in the poem"
     if avoided := next((p for p in brief.avoid if says(poem, p)), None):
         return "avoided_said", f"{avoided!r} stands in the poem, but its brief avoids it"
-    return None
+    broken = _broken(poem, brief.form)
+    return ("form_untrue", broken) if broken else None
 
 
 def _broken(poem: str, form: Form) -> str | None:
-    if find_spec("pronouncing") is None:
-        form = form.model_copy(update={"scheme": "none"})
+    if find_spec("pronouncing") is None:  # lines can be counted all the same
+        form = form.model_copy(update={"name": "free-verse", "scheme": "none", "meter": "none"})
     for clause in check(poem, form).broken:
-        if clause.name in _MEASURED:
+        if clause.name not in _ESTIMATED:
             return f"{clause.name}: {clause.asked} asked, {clause.found} found"
     return None

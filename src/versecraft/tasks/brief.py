@@ -8,6 +8,7 @@ from ..answers import Brief, says, shared_run
 from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
+from ..prosody import form_of
 from ..records import RequestItem
 from . import PromptTask, Task, loose_brief
 
@@ -28,8 +29,6 @@ def _untrue(brief: Brief, poem: str) -> str | None:
 
 def _finish(item: RequestItem, result: Brief) -> Brief:
     """A brief made backwards has the form that its poem has; the form is measured, not asked."""
-    from ..prosody import form_of
-
     if item.poem is None:
         return result
     kept = tuple(phrase for phrase in result.avoid if not says(item.poem.text, phrase))
