@@ -26,7 +26,7 @@ LAYERS = (
     },
     {"tasks", "trainers", "grouping", "firewall", "xray", "sampling", "anthropic_api", "diversity"},
     {"hookspecs", "ledger", "checkpoints", "decoding", "canaries", "critics"},
-    {"fitting"},
+    {"fitting", "decisions"},
     {"plugins", "runs", "tasks.*", "backends.*", "trainers.*"},
     {"workspace", "attempts", "backwards", "batches"},
     {"batching"},
@@ -36,7 +36,7 @@ LAYERS = (
     },
     {"workshop", "evaluating"},
     {"project"},
-    {"phases", "standing", "importing"},
+    {"phases", "standing", "importing", "reviewing"},
     {"", "cli", "cli.*", "testing"},
 )  # fmt: skip
 """Lowest first; "" is the package itself. A module imports from layers below its own."""
@@ -47,7 +47,7 @@ AMONG_THEMSELVES = (LAYERS[0], LAYERS[-1])
 HEAVY = {
     "aiohttp", "anthropic", "datasets", "datasketch", "llama_cpp", "matplotlib", "model2vec",
     "numpy", "pandas", "peft", "pyarrow", "rich", "scipy", "sentence_transformers", "sklearn",
-    "tokenizers", "torch", "transformers", "trl", "unsloth",
+    "starlette", "tokenizers", "torch", "transformers", "trl", "unsloth", "uvicorn",
 }  # fmt: skip
 
 MODULES = {
