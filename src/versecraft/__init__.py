@@ -14,7 +14,9 @@ from .balancing import Balancer
 from .batching import cancel
 from .corpus import read_corpus
 from .dataset import build_dataset
+from .evaluating import evaluate
 from .exporting import export
+from .figures import Report
 from .generating import generate
 from .hookspecs import hookimpl
 from .kinds import Kind, KindReport, classify
@@ -55,6 +57,7 @@ __all__ = [
     "Prompt",
     "PromptTask",
     "Reply",
+    "Report",
     "Request",
     "Row",
     "Run",
@@ -70,6 +73,7 @@ __all__ = [
     "cancel",
     "classify",
     "errors",
+    "evaluate",
     "export",
     "generate",
     "get_backend",

@@ -15,7 +15,7 @@ from .diversity import MEASURES, Memory, Recall, at_length
 from .errors import MissingExtra
 from .figures import Estimate, Figure, Specimen, Unit, mean, rate, share
 from .kinds import KindReport, classify
-from .phrases import CLICHE_LIST, SLOP_LIST, cliches, slop
+from .phrases import CLICHE_LIST, SLOP_LIST, PhraseHit, cliches, slop
 from .prosody import check, end_word, rhyme
 from .records import digest
 
@@ -25,7 +25,7 @@ _FILE = "canary.jsonl"
 _REFRAINS = ("villanelle", "triolet", "pantoum", "rondeau", "sestina")
 _LOOP = 0.34  # share of lines that stand twice, above which a poem without refrain goes round
 _RHYMES = ("perfect", "eye")  # grades that count; see prosody
-_FEWEST = 200  # words of which diversity says anything
+FEWEST = 200  # words of which diversity says anything
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,11 @@ def _rhymed(form: Form, lines: int) -> Iterator[tuple[int, int]]:
 
 Measure = Callable[[Answer], float]
 
-_WORN: dict[str, Callable[[str], Sequence[Any]]] = {"slop": slop, "cliches": cliches}
+_WORN: dict[str, Callable[[str], tuple[PhraseHit, ...]]] = {"slop": slop, "cliches": cliches}
+
+
+def _hits(text: str) -> list[PhraseHit]:
+    return [hit for find in _WORN.values() for hit in find(text)]
 
 
 # Figures. Samples of one brief are alike, so briefs are what is resampled.
@@ -245,6 +249,8 @@ def poet_figures(
     for name, hits in _WORN.items():
         sums = sheet.sums(_count(hits), lambda a: len(a.words))
         sheet.add(name, rate(sums, seed=seed), sums, "words", "per 1,000 words")
+    if words < FEWEST:
+        notes.append(f"Fewer than {2 * FEWEST:,} words were written: too few to tell diversity by.")
     _diversity(sheet, words)
     if any(a.memory for a in answers):
         _memory(sheet)
@@ -292,7 +298,7 @@ def _told(clause: str) -> Measure:
 
 def _diversity(sheet: _Sheet, words: int) -> None:
     poems = [a.words for a in sheet.answers if a.words]
-    if words < _FEWEST:
+    if words < FEWEST:
         return
     for name, measure in MEASURES.items():
         value, low, high = at_length(poems, measure, words, seed=sheet.seed)
@@ -327,7 +333,7 @@ def verse_rates(poems: Sequence[str], words: int, *, seed: int) -> dict[str, flo
         sums = [(float(len(hits(t))), float(len(w))) for t, w in zip(poems, split, strict=True)]
         if estimate := rate(sums, seed=seed):
             found[name] = estimate[0]
-    if words >= _FEWEST:
+    if words >= FEWEST:
         for name, measure in MEASURES.items():
             found[name] = at_length(split, measure, words, seed=seed)[0]
     return found
@@ -363,10 +369,9 @@ def _broken(answer: Answer) -> list[str]:
 
 def _fault(answer: Answer) -> tuple[float, float]:
     lines = max(1, len([t for t in answer.said.split("\n") if t.strip()]))
-    worn = len(slop(answer.said)) + len(cliches(answer.said))
     return (
         len(answer.kind.lines) / lines + answer.restarts,
-        len(_broken(answer)) + 50 * worn / max(1, len(answer.words)),
+        len(_broken(answer)) + 50 * len(_hits(answer.said)) / max(1, len(answer.words)),
     )
 
 
@@ -378,8 +383,7 @@ def _about(answer: Answer) -> Iterator[str]:
         yield "It begins again."
     if broken := _broken(answer):
         yield f"Clauses of the form that it breaks: {', '.join(broken)}."
-    worn: list[Any] = [*slop(answer.said), *cliches(answer.said)]
-    if worn:
+    if worn := _hits(answer.said):
         yield f"Worn phrases: {', '.join(dict.fromkeys(hit.phrase for hit in worn))}."
     if answer.memory and answer.recall.where:
         where = answer.recall.where

@@ -55,7 +55,7 @@ MEASURES: dict[str, Measure] = {
 
 def length_for(*sets: Sequence[Sequence[str]]) -> int:
     """Words to which sets of poems are cut to be compared: half of the smallest, at most 8,000."""
-    return min(MOST_WORDS, *(sum(map(len, poems)) // 2 for poems in sets))
+    return min([MOST_WORDS, *(sum(map(len, poems)) // 2 for poems in sets)])
 
 
 def at_length(

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
-from . import answers
+from .answers import Answer as Output
+from .answers import words_of
 from .backends import Backend, BatchBackend
 from .canaries import Answer, Canary, canaries, lists, poet_figures, specimens, verse_rates
 from .critics import (
@@ -159,7 +160,7 @@ class _Unchecked(PromptTask[Any, Any]):
         return None
 
 
-class _Said(answers.Answer):
+class _Said(Output):
     text: str
 
 
@@ -300,7 +301,7 @@ class _Sheet:
         by = _poets(found, {c.brief.text(): c for c in briefs}, memory)
         sample = [poem.text for poem in good[:_SAMPLE]]
         sets = [[a.words for a in answers] for answers in by.values()]
-        words = length_for(*sets, *([[t.split() for t in sample]] if sample else []))
+        words = length_for(*sets, *([[words_of(text) for text in sample]] if sample else []))
         human = verse_rates(sample, words, seed=self.seed) if sample else {}
         made = {of: poet_figures(a, of, words=words, seed=self.seed) for of, a in by.items()}
         for of, (figures, notes) in made.items():

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from ..errors import VersecraftError
 from . import data as data
+from . import evaluation as evaluation
 from . import project as project
 from . import training as training
 from . import writing as writing
