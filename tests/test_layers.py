@@ -16,7 +16,8 @@ SRC = Path(__file__).parents[1] / "src" / "versecraft"
 
 LAYERS = (
     {
-        "errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs",
+        "errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs", "rules",
+        "lines", "classifier",
         "revisions", "languages", "sounds", "meters", "forms",
     },
     {

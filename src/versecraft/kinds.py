@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from .answers import words_of
+from .classifier import FOREIGN, KIN, weights
+from .lines import lines_of
 from .records import Kind as Kind
 from .records import Record
+from .rules import CHAT_TOKEN as CHAT_TOKEN
+from .rules import certain
 
-CHAT_TOKEN = re.compile(
-    r"<\|[^|<>\n]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
-)
-"""Marks by which chat templates separate turns (ChatML, Llama, Mistral, Gemma)."""
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 CHAT_SETTINGS: Mapping[str, Any] = {
     "enable_thinking": False,
@@ -32,54 +34,95 @@ def undated(template: str) -> str:
     )
 
 
-_LABELS = (
-    r"angle|avoid|imagery|critique|diagnosis|commentary"
-    r"|(?:revised|final|new) (?:poem|draft|version)"
-)
-_SOFT = r"form|keep|change|strengths?|issues?|direction|severity|approved"
-_RULES: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
-    (rule, where, re.compile(pattern))
-    for rule, where, pattern in (
-        ("chat_token", "anywhere", CHAT_TOKEN.pattern),
-        ("fence", "anywhere", r"^\s*```"),
-        ("json", "anywhere", r'^\s*\{\s*"\w+"\s*:.*\}\s*,?\s*$'),
-        ("heading", "anywhere", r"^\s*#{2,6}\s"),
-        ("cut", "anywhere", r"(?i)\[truncated\]"),
-        ("heading", "first", r"^\s*#\s+[^\W\d]"),
-        ("label", "ends", rf"(?i)^\W*(?:{_LABELS})\W*:"),
-        # What a poem may hold once ("Keep: left", a bracket) counts beside another foreign line.
-        ("label", "beside", rf"(?i)^\W*(?:{_LABELS}|{_SOFT})\W*:"),
-        ("json", "beside", r'^\s*[{\[]\s*"|"\w+"\s*:\s*["\d\[{]|^\s*[{}\[\]]\s*,?\s*$'),
-    )
-)
-_ECHO = 7  # words in a row shared with the brief
+Layer = Literal["rules", "classifier", "judge"]
 
 
 class LineReport(Record):
-    """A line that is not poem, and which layer and rule said so."""
+    """A line that is not poem, and which layer and rule said so.
+
+    Attributes:
+        number: From 1, blank lines counted.
+        layer: `rules` are certain, the `classifier` has learnt, a `judge` is a model that was
+            asked.
+        rule: What was found; of the classifier, where the line stands (`before_poem`,
+            `within_poem`, `after_poem`, `no_poem` where nothing is left).
+        confidence: From 0 to 1.
+    """
 
     number: int
     text: str
-    layer: Literal["rules"]
+    layer: Layer
     rule: str
     confidence: float
 
 
 class KindReport(Record):
-    """What a text is, and the lines in it that are something else."""
+    """What a text is, and the lines in it that are something else.
+
+    It shows in a terminal (`rich.print`) and in a notebook with the foreign lines marked.
+
+    Attributes:
+        kind: None for a mixture, and where it cannot be told.
+        clean: Whether it is a poem and nothing but a poem.
+        confidence: How sure the verdict is, from 0 to 1.
+        text: What was looked at.
+    """
 
     kind: Kind | None
     clean: bool
     lines: tuple[LineReport, ...]
     confidence: float
+    text: str = ""
+
+    @property
+    def _verdict(self) -> str:
+        if self.clean:
+            return f"poem, nothing else ({self.confidence:.0%} sure)"
+        if not self.lines:
+            return "empty"
+        count = "1 line is" if len(self.lines) == 1 else f"{len(self.lines)} lines are"
+        return f"{self.kind or 'not a poem alone'}: {count} not poem"
+
+    def __rich__(self) -> RenderableType:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self._verdict, title_justify="left", box=None, show_header=False)
+        table.add_column(justify="right", style="dim")
+        table.add_column(overflow="fold")
+        table.add_column(style="dim")
+        foreign = {line.number: line for line in self.lines}
+        for number, line in enumerate(self.text.split("\n"), start=1):
+            found = foreign.get(number)
+            style = "bold red" if found else ""
+            said = f"{found.layer}: {found.rule} {found.confidence:.0%}" if found else ""
+            table.add_row(str(number), Text(line, style=style), said)
+        return table
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        foreign = {line.number: line for line in self.lines}
+        rows = []
+        for number, line in enumerate(self.text.split("\n"), start=1):
+            shown = escape(line)
+            said = ""
+            if found := foreign.get(number):
+                shown = f"<mark>{shown}</mark>"
+                said = escape(f"{found.layer}: {found.rule} {found.confidence:.0%}")
+            rows.append(
+                f"<tr><td>{number}</td><td style='text-align:left;white-space:pre-wrap'>{shown}"
+                f"</td><td style='opacity:.6'>{said}</td></tr>"
+            )
+        return f"<p>{escape(self._verdict)}</p><table>{''.join(rows)}</table>"
 
 
 def classify(text: str, brief: str | None = None) -> KindReport:
     """Tells whether a text is a poem and nothing but a poem.
 
-    Only what is certain counts: chat tokens, code fences, JSON, headings, `[truncated]`, labels of
-    a brief or critique, and seven words in a row taken from the brief. A line that might stand in
-    a poem (a label such as "Keep:", a lone bracket) counts beside another foreign line only.
+    Two layers look at each line. Rules find what is certain: chat tokens, fences, JSON, headings,
+    labels, the phrases of an assistant, markup around a poem, seven words in a row taken from the
+    brief. A classifier finds what differs from the lines around it or speaks of texts and tasks.
 
     Args:
         text: What a poet answered.
@@ -89,39 +132,67 @@ def classify(text: str, brief: str | None = None) -> KindReport:
     Returns:
         A report whose `clean` is true when no line is foreign and the text is not empty.
     """
-    found = tuple(_foreign(text, brief))
-    clean = bool(text.strip()) and not found
-    return KindReport(kind=Kind.POEM if clean else None, clean=clean, lines=found, confidence=1.0)
+    found = {f.number: (f.rule, f.confidence) for f in certain(text, brief)}
+    layers: dict[int, Layer] = dict.fromkeys(found, "rules")
+    lines = lines_of(text)
+    chances = weights().chances(lines)
+    highest = float(chances.max()) if lines else 0.0
+    bar = KIN if found or highest >= FOREIGN else FOREIGN
+    learnt = {
+        line.number: float(chance)
+        for line, chance in zip(lines, chances, strict=True)
+        if chance >= bar and line.number not in found
+    }
+    verse = [n.number for n in lines if n.number not in found and n.number not in learnt]
+    for number, chance in learnt.items():
+        found[number] = (_place(number, verse), chance)
+        layers[number] = "classifier"
+    whole = text.split("\n")
+    reports = tuple(
+        LineReport(
+            number=n, text=whole[n - 1], layer=layers[n], rule=found[n][0], confidence=found[n][1]
+        )
+        for n in sorted(found)
+    )
+    clean = bool(text.strip()) and not reports
+    sure = 1 - highest if clean else max((r.confidence for r in reports), default=1.0)
+    kind = Kind.POEM if clean else _labelled(text, verse)
+    return KindReport(kind=kind, clean=clean, lines=reports, confidence=sure, text=text)
 
 
-def _foreign(text: str, brief: str | None) -> Iterator[LineReport]:
-    echo = _grams(_own_words(brief)) if brief else frozenset()
-    lines = {n: line for n, line in enumerate(text.split("\n"), start=1) if line.strip()}
-    ends = [*lines][:1] + [*lines][-1:]
-    places = {"first": ends[:1], "ends": ends}
-    found = []
-    for n, line in lines.items():
-        rules = (r for r in _RULES if n in places.get(r[1], lines) and r[2].search(line))
-        rule, where, _ = next(rules, ("", "", None))
-        if where in ("", "beside") and echo and _grams(line) & echo:
-            rule, where = "brief_echo", "anywhere"
-        if rule:
-            found.append((n, line, rule, where))
-    if [where for *_, where in found] == ["beside"]:
-        return
-    for n, line, rule, _ in found:
-        yield LineReport(number=n, text=line, layer="rules", rule=rule, confidence=1.0)
+def _place(number: int, verse: list[int]) -> str:
+    """Where a foreign line stands among the lines that are poem."""
+    if not verse:
+        return "no_poem"
+    if number < verse[0]:
+        return "before_poem"
+    return "after_poem" if number > verse[-1] else "within_poem"
 
 
-def _own_words(brief: str) -> str:
-    """A brief without what it says to avoid, keep and change."""
-    head = re.split(r"^(?:Keep|Change): ", brief, maxsplit=1, flags=re.MULTILINE)[0]
-    return re.sub(r"^Avoid: .*$", "", head, flags=re.MULTILINE)
+_FIELDS: Mapping[Kind, frozenset[str]] = {
+    Kind.COMPARISON: frozenset({"winner", "margin", "points"}),
+    Kind.REVISION_BRIEF: frozenset({"angle", "keep", "change"}),
+    Kind.BRIEF: frozenset({"angle", "avoid", "imagery"}),
+    Kind.CRITIQUE: frozenset({"issues", "strengths"}),
+    Kind.LESSON: frozenset({"claim", "explanation"}),
+    Kind.AUTOPSY: frozenset({"items"}),
+}
+_LABEL = re.compile(r"(?m)^\W*([A-Za-z][\w ]{2,20})\W*:")
 
 
-def _grams(text: str) -> frozenset[tuple[str, ...]]:
-    words = words_of(text)
-    return frozenset(tuple(words[i : i + _ECHO]) for i in range(len(words) - _ECHO + 1))
+def _labelled(text: str, verse: list[int]) -> Kind | None:
+    """The kind of a text that is JSON with the fields of one, or is made of its labels."""
+    try:
+        value = json.loads(text) if len(text) < 100_000 else None
+    except (ValueError, RecursionError):
+        value = None
+    if isinstance(value, dict):
+        names = frozenset(value)
+    elif verse:
+        return None
+    else:
+        names = frozenset(name.strip().lower().replace(" ", "_") for name in _LABEL.findall(text))
+    return next((kind for kind, fields in _FIELDS.items() if fields <= names), None)
 
 
 _QUOTE_END = re.compile(r"(?<=[\w.,;:!?])[\"”'’](?!\w)")

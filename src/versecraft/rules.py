@@ -1,0 +1,231 @@
+"""What is certain: marks and phrases that stand in no poem, line by line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .answers import words_of
+
+CHAT_TOKEN = re.compile(
+    r"<\|[^|<>\n]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>"
+)
+"""Marks by which chat templates separate turns (ChatML, Llama, Mistral, Gemma)."""
+
+
+class Found(NamedTuple):
+    """A line that a rule speaks of: its number from 1, the rule, and how sure it is."""
+
+    number: int
+    rule: str
+    confidence: float
+
+
+_MADE = (
+    r"(?:poem|sonnet|haiku|villanelle|sestina|limerick|ballad|ghazal|pantoum|triolet|rondeau|verse|"
+    r"quatrain|stanza|couplet|draft|version|revision|rewrite|take|attempt|response|piece|text)s?"
+)
+_ADJECTIVES = r"(?:[\w'-]+ ){0,4}"
+_LABELS = (
+    r"angle|avoid|imagery|imagery domain|critique|critiques received|diagnosis|commentary|"
+    r"word count"
+    r"|line count|syllable count|rhyme scheme|explanation|feedback|approved|poem type"
+    r"|(?:revised|final|new|updated|improved|original|first|second) (?:poem|draft|version|text)"
+    r"|(?:author|poet|translator|editor)['’]s note|(?:craft|revision|process) notes?|"
+    r"notes? on .{3,40}"
+    r"|change ?log|changes(?: made)?|poem|brief|output|prompt|user|assistant|human|model|task"
+)
+_SOFT = (
+    r"form|keep|change|strengths?|weakness(?:es)?|issues?|direction|severity|tone|theme|mood|title"
+    r"|notes?|system|version \w+|draft \w+|analysis|tl;?dr|summary|response|answer|instructions?"
+)
+_ASSISTANT = (
+    r"as an? (?:ai|artificial intelligence|(?:large )?language model)\b",
+    r"\bi(?:['’]m| am) (?:an ai|a (?:large )?language model)\b",
+    r"\blet me know (?:if|whether|what|how|which|when|should)\b.{0,80}"
+    r"\b(?:like|want|need|prefer|adjust|chang|tweak|think|works?|version|revis|edit|help)",
+    r"\bfeel free to (?:ask|adjust|change|modify|tweak|edit|let|reach|use|share|request)\b",
+    r"^\W*would you like (?:me to|another|a (?:different|second|revised|longer|shorter)|any )",
+    r"\bi(?:['’]d| would) be (?:happy|glad) to (?:help|revise|adjust|write|rework|make|"
+    r"try|tweak)\b",
+    r"\b(?:happy|glad) to (?:revise|tweak|rework|adjust)\b",
+    r"\bi hope (?:this|these|that|the|you)\b.{0,60}"
+    r"\b(?:captures?|helps?|resonates?|meets?|fits?|serves?|enjoy|like it)\b",
+    r"\bi(?:['’]m| am) sorry,? but i (?:can['’]?t|cannot|am unable|won['’]?t)\b",
+    r"\bi(?:['’]m| am) (?:unable|not able) to (?:write|create|generate|fulfil|fulfill|help|assist|"
+    r"provide|produce|comply|complete)\b",
+    r"\bi (?:can['’]?t|cannot|won['’]?t) (?:help with|assist with|create|generate|fulfil|fulfill|"
+    r"provide|produce|comply with) (?:this|that|a |an |your |poem)",
+    r"^\W*(?:sure|certainly|absolutely|of course|no problem|gladly|happily|understood|okay|ok)"
+    r"\b[,!.:–—-]+ .{0,40}\b(?:here(?:['’]s| is| are| you)|(?:poem|sonnet|haiku|"
+    r"villanelle|limerick|"
+    r"draft|version|revision|stanza|quatrain)s?)\b",
+    rf"^\W*(?:here(?:['’]s| is| are|['’]re)|below (?:is|are)|the following is|this is) "
+    rf"(?:an? |the |my |your |our |one |two |three |some |"
+    rf"another )?{_ADJECTIVES}{_MADE}\b.*[:.…]\W*$",
+    rf"\b(?:this|the|your|my) {_ADJECTIVES}?(?:poem|sonnet|haiku|villanelle|draft|revision|stanza|"
+    r"couplet|quatrain|rhyme scheme)(?:['’]s \w+)? (?:also |now |then |here )?(?:aims|"
+    r"attempts|seeks|"
+    r"explores?|captures?|evokes?|uses|employs|conveys|reflects|follows|adheres|effectively|"
+    r"successfully|avoids|incorporates|maintains|relies|juxtaposes|emphasi[sz]es|highlights|"
+    r"benefits|would benefit|could be|needs? to|needs? more|suffers|lacks)\b",
+    r"\b(?:in (?:this|the) (?:poem|sonnet|draft|revision|version)),? (?:i|the speaker|"
+    r"the poet|we)\b",
+    r"^\W*(?:in )?(?:this|the) (?:revised|second|new|updated|improved|final|following|above|"
+    r"requested) (?:version|poem|draft|revision|take|response|text)\b",
+    r"\bi(?:['’]ve| have) (?:revised|rewritten|reworked|incorporated|adjusted|"
+    r"made the following)\b",
+    r"\bas (?:requested|per your|you (?:requested|asked)|instructed|specified|per the)\b",
+    r"\bdo not (?:include|add|explain|repeat the|output|write any)\b",
+    r"^\W*(?:output|write|return|provide|revise|rewrite|compose|generate) "
+    rf"(?:only |just )?(?:the |a |an |your )?{_ADJECTIVES}(?:poem|sonnet|haiku|villanelle|draft|"
+    r"quatrain|stanzas?)\b.*[.:]\W*$",
+    r"^\W*no (?:commentary|explanations?|preamble|title|notes)(?:[,.]| (?:or|needed|please)\b)",
+    r"\bthis poem has found its shape\b",
+    r"\b(?:final|revised) (?:answer|output|poem|version) is\b",
+    r"^\W*(?:end of (?:the )?(?:poem|response|draft|output|text)|the end of the poem)\W*$",
+    r"^\W*\(?(?:total )?(?:word|line|syllable)s? ?count\b|^\W*\(?\d+ (?:words|lines|"
+    r"syllables|tokens)\)?\W*$",
+    r"\[(?:insert|your name|placeholder|todo|poem (?:here|goes)|title here|end of|continued?\b)",
+    r"\blorem ipsum\b",
+)
+_OTHER_TONGUES = (
+    r"^\W*(?:voici|voilà|hier (?:ist|sind|kommt)|aquí (?:está|tienes?|te|va|le)|ecco|aqui está|"
+    r"eccoti|hier is|här är|her er|oto|вот|ето)\b.{0,60}\b(?:po[eèé]me?|po[eè]sia|poesía|gedichte?|"
+    r"sone[ct]to|sonnett?e?|ha[iï]ku|gedicht|dikt(?:et)?|digt(?:et)?|wiersz|стих\w*|verse|versi|"
+    r"versos|strophen?|estrofas?|entwurf|versión|version|versione)\b",
+    r"\b(?:j['’]espère que (?:ce|cela|cette|le|la|vous)|espero que (?:este|esta|el poema|"
+    r"te|le|o poema|"
+    r"goste)|ich hoffe,? (?:das|dieses|es|dir|ihnen)|spero che (?:questa|questo|la poesia|ti))\b",
+    r"\b(?:ce poème|cette strophe|dieses gedicht|das gedicht|diese strophe|este poema|el poema|"
+    r"esta estrofa|questa poesia|la poesia|o poema|este soneto|dit gedicht|это стихотворение|"
+    r"стихотворение|ten wiersz)\b",
+    r"这首(?:诗|小诗)|以下是|希望(?:你|您|这)|この詩|以下は|詩です|이 시는|هذه القصيدة|إليك",
+)
+_FLAGS = re.IGNORECASE
+_SPEECH = re.compile("|".join(_ASSISTANT), _FLAGS)
+_TONGUE = re.compile("|".join(_OTHER_TONGUES), _FLAGS)
+_SCHEME = re.compile(r"\b[A-H]{3,4}(?:[ -][A-H]{2,4})+\b|\b(?:ABAB|AABB|ABBA|ABCB|ABA BCB)\b")
+_MARKUP = re.compile(
+    r"^\s*(?:<!doctype|</?(?:html|head|body|div|span|p|pre|br|hr|h[1-6]|center|font|"
+    r"section|article|"
+    r"blockquote|poem|verse|stanza|lg|line|l|text|title|output|answer|response|think|"
+    r"thinking|draft|"
+    r"result|critique|brief|em|strong|code|table|tr|td|ul|ol|li|style|script|xml|"
+    r"document)\b[^<>]{0,80}/?>"
+    r"|<\?xml|<!--|\\(?:begin|end|documentclass|usepackage|poemtitle|chapter|section|title|author|"
+    r"verse|poemlines|textit|emph)\b|\[/?(?:poem|quote|code|verse|center|b|i|size|color|spoiler)\]"
+    r"|\{%|\{\{|~~~|#\+(?:begin|end)|\.\. (?:code|epigraph|note|parsed)|%%|'''|\"\"\"|<<<|>>>)"
+    r"|(?:</(?:p|div|span|pre|br|poem|verse|stanza|line|l|lg|em|strong|li|td|body|html)>|<br ?/?>|"
+    r"\\\\(?:\[\w+\]|!|\*)?|&nbsp;|\\n)\s*$",
+    _FLAGS,
+)
+_SPOKEN = (
+    "poem", "sonnet", "haiku", "villanelle", "sestina", "limerick", "ballad", "ghazal", "pantoum",
+    "triolet", "rondeau", "verse", "quatrain", "stanza", "couplet", "draft", "version", "revis",
+    "rewrit", "take", "attempt", "response", "piece", "text", "language model", "as an ai",
+    "let me know", "feel free", "would you like", "happy to", "glad to", "i hope", "sorry",
+    "unable to", "not able", "i can", "i won", "an ai", "here", "i’", "i'", "i will", "i have",
+    "i kept", "requested", "you asked", "instruct", "per your", "specified", "per the", "do not",
+    "comment", "explanation", "preamble", "title", "notes", "final", "end of", "count", "words",
+    "lines", "syllables", "tokens", "[", "todo", "fixme", "lorem", "found its shape", "scheme",
+)  # fmt: skip
+_TONGUES = (
+    "poe", "poè", "poé", "gedicht", "sonet", "sonett", "haïku", "haiku", "dikt", "digt", "wiersz",
+    "стих", "vers", "stroph", "strofa", "estrofa", "entwurf", "espero", "espère", "hoffe", "spero",
+    "这", "以", "希", "詩", "诗", "시", "هذ", "إل",
+)  # fmt: skip
+_TAGS = ("<", "\\", "[", "{", "~~~", "#+", "..", "%%", "'''", '"""', ">>>", "&nbsp;")
+_RULES: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
+    (rule, where, needs, re.compile(pattern, flags))
+    for rule, where, needs, pattern, flags in (
+        ("chat_token", "anywhere", ("<", "["), CHAT_TOKEN.pattern, 0),
+        ("fence", "anywhere", ("```", "~~~"), r"^(?:```|~~~)", 0),
+        ("json", "anywhere", ("{",), r'^\{\s*"\w+"\s*:.*\}\s*,?$', 0),
+        ("heading", "anywhere", ("##",), r"^#{2,6}\s", 0),
+        ("heading", "anywhere", ("**", "__"), r"^(?:\*\*|__)[^*_]{2,60}(?:\*\*:?|:\*\*|__:?)$", 0),
+        ("cut", "anywhere", ("[",), r"\[(?:truncated|cut off|\.\.\.|…|continues?)\]", _FLAGS),
+        ("heading", "first", ("#",), r"^#\s+[^\W\d]", 0),
+        ("assistant", "anywhere", _SPOKEN, _SPEECH.pattern, _FLAGS),
+        ("other_language", "anywhere", _TONGUES, _TONGUE.pattern, _FLAGS),
+        ("scheme", "anywhere", ("ab", "aab"), _SCHEME.pattern, 0),
+        ("label", "ends", (":",), rf"^\W*(?:{_LABELS})\W*:", _FLAGS),
+        # What a poem may hold once ("Keep: left", a bracket) counts beside another foreign line.
+        ("label", "beside", (":",), rf"^\W*(?:{_LABELS}|{_SOFT})\W*:", _FLAGS),
+        (
+            "json",
+            "beside",
+            ('"', "{", "}", "[", "]"),
+            r'^[{\[]\s*"|"\w+"\s*:\s*["\d\[{]|^[{}\[\]]\s*,?$',
+            0,
+        ),
+        (
+            "rule",
+            "beside",
+            ("---", "===", "___", "***", "~~~"),
+            r"^(?:-{3,}|={3,}|_{3,}|\*{3,}|~{3,})$",
+            0,
+        ),
+    )
+)
+_ECHO = 7  # words in a row shared with the brief
+LONGEST = 4000  # characters of a line that are looked at, half from each end
+
+
+def clipped(line: str) -> str:
+    """A line without the middle that is beyond what is looked at."""
+    line = line.strip()
+    half = LONGEST // 2
+    return line if len(line) <= LONGEST else f"{line[:half]} {line[-half:]}"
+
+
+def certain(text: str, brief: str | None = None) -> Iterator[Found]:
+    """The lines that rules find, in order; `brief` adds those that echo it."""
+    echo = _grams(_own_words(brief)) if brief else frozenset()
+    lines = {n: clipped(line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()}
+    ends = [*lines][:1] + [*lines][-1:]
+    places = {"first": ends[:1], "ends": ends}
+    whole = text.lower()
+    asked = [rule for rule in _RULES if any(need in whole for need in rule[2])]
+    found = []
+    for n, line in lines.items():
+        small = line.lower()
+        rules = (
+            rule
+            for rule in asked
+            if n in places.get(rule[1], lines)
+            and any(need in small for need in rule[2])
+            and rule[3].search(line)
+        )
+        rule, where, *_ = next(rules, ("", ""))
+        if where in ("", "beside") and echo and _grams(line) & echo:
+            rule, where = "brief_echo", "anywhere"
+        if rule:
+            found.append(Found(n, rule, 0.5 if where == "beside" else 1.0))
+    found += _wrapped(lines, {f.number for f in found})
+    if sum(f.confidence for f in found if f.rule != "rule") >= 1:
+        yield from sorted(found)
+
+
+def _wrapped(lines: dict[int, str], known: set[int]) -> list[Found]:
+    """Markup around a poem: at both ends, or on most lines."""
+    marked = [
+        n
+        for n, line in lines.items()
+        if n not in known and any(tag in line for tag in _TAGS) and _MARKUP.search(line)
+    ]
+    ends = {*[*lines][:1], *[*lines][-1:]}
+    sure = ends <= set(marked) or len(marked) > 0.5 * len(lines) or (marked and known & ends)
+    return [Found(n, "markup", 1.0 if sure else 0.5) for n in marked]
+
+
+def _own_words(brief: str) -> str:
+    """A brief without what it says to avoid, keep and change."""
+    head = re.split(r"^(?:Keep|Change): ", brief, maxsplit=1, flags=re.MULTILINE)[0]
+    return re.sub(r"^Avoid: .*$", "", head, flags=re.MULTILINE)
+
+
+def _grams(text: str) -> frozenset[tuple[str, ...]]:
+    words = words_of(text)
+    return frozenset(tuple(words[i : i + _ECHO]) for i in range(len(words) - _ECHO + 1))
