@@ -71,9 +71,9 @@ def poet(*rows: Example) -> Split:
 
 def test_a_request_made_from_a_poem_names_its_form_title_and_words_but_quotes_no_line() -> None:
     first, second = vc.items(vc.get_task("brief"), [FERRY, MOTH])
-    assert first.request.startswith("a quatrains of 8 lines called “Decommissioned”, with ")
+    assert first.request.startswith("a poem of 8 lines (quatrains) called “Decommissioned”, with ")
     assert first.poem == FERRY
-    assert second.request.startswith("a haiku of 3 lines")
+    assert second.request.startswith("a poem of 3 lines (haiku)")
     assert "poem" not in first.variables()
 
 

@@ -33,9 +33,10 @@ def requests_of(poems: Sequence[Poem]) -> list[RequestItem]:
 
 def _request(poem: Poem, words: Sequence[str]) -> str:
     form = form_of(poem.text)
-    low, high = form.lines
+    high = form.lines[1]
     unit = "paragraph" if form.name == "prose-poem" else "line"
-    request = f"a {form.name.replace('-', ' ')} of {high} {unit}{'' if low == high == 1 else 's'}"
+    plural = "" if high == 1 else "s"
+    request = f"a poem of {high} {unit}{plural} ({form.name.replace('-', ' ')})"
     if poem.title and len(poem.title) <= _TITLE and not says(poem.text, poem.title):
         request += f" called “{poem.title}”"
     return request + (f", with {', '.join(words)} in it" if words else "")
