@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,8 @@ from .errors import BadInput
 from .trainers import facts_in
 
 __all__ = [
-    "SAVED", "base_digest", "claimed", "has_finished", "move_whole", "sampled_digest",
-    "whole_checkpoints", "write_whole",
+    "SAVED", "base_digest", "card_digest", "claimed", "exported_from", "has_finished", "move_whole",
+    "sampled_digest", "trained_here", "whole_checkpoints", "write_whole",
 ]  # fmt: skip
 
 SAVED = "saved.json"
@@ -116,6 +117,31 @@ def sampled_digest(path: Path) -> str:
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}. Give another file.") from error
     return found.hexdigest()
+
+
+def card_digest(folder: Path) -> str | None:
+    """The digest of a checkpoint's card, which its GGUF holds; None where there is no card."""
+    card = folder / "README.md"
+    return hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else None
+
+
+def trained_here(gguf: Path) -> bool:
+    """Whether `export` wrote a GGUF; its metadata, which stands first, says so."""
+    return b"versecraft.base" in _head(gguf)
+
+
+def exported_from(gguf: Path) -> str | None:
+    """The digest of the checkpoint's card that `export` wrote into a GGUF; None without one."""
+    # After the key: the type of its value (4 bytes), its length (8), the value.
+    found = re.search(rb"versecraft\.card_sha256.{12}([0-9a-f]{64})", _head(gguf), re.DOTALL)
+    return found[1].decode() if found else None
+
+
+def _head(gguf: Path) -> bytes:
+    if not gguf.is_file():
+        return b""
+    with gguf.open("rb") as file:
+        return file.read(2**25)
 
 
 def _parents(folder: Path) -> Iterator[tuple[Path, Path]]:

@@ -107,14 +107,13 @@ def _refuse_short(model: Any, max_length: int) -> None:
 
 
 def _facts(settings: Settings, data: Split, base: str, trainer: str) -> dict[str, Any]:
-    rows = (row.model_dump_json() for side in (data.train, data.valid) for row in side)
     return {
         "finished": False,
         "role": data.role,
         "trainer": trainer,
         "base": base,
         "base_digest": base_digest(base),
-        "data": digest(*rows, f"{len(data.train)}"),
+        "data": data.digest,
         "data_card": digest(json.dumps(dict(data.card), sort_keys=True, default=str)),
         "settings": settings.model_dump(exclude={"progress"}),
     }

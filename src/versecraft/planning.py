@@ -134,6 +134,7 @@ def plan(
     ledger: str | Path,
     system: Literal["guide", "persona"] = "guide",
     seed: int | None = None,
+    count: bool = True,
 ) -> Plan:
     """What a run would ask, what the ledger already holds, and the bill. Nothing is asked.
 
@@ -146,6 +147,7 @@ def plan(
         ledger: Where answers are kept; made when the first one comes.
         system: "guide" for a teacher; "persona" for a model that was trained on this task.
         seed: Passed on to backends that sample with one.
+        count: False sends nothing, and estimates tokens from characters.
     """
     for value, what in ((task, "task"), (backend, "backend")):
         if isinstance(value, str):
@@ -183,11 +185,11 @@ def plan(
         caches=False,
         seconds=0.0,
     )
-    return _with_bill(bare, asked, answered)
+    return _with_bill(bare, asked, answered, count)
 
 
-def _with_bill(plan: Plan, asked: list[Job], answered: list[Row]) -> Plan:
-    rate, counted_by = _tokens_per_character(plan, asked)
+def _with_bill(plan: Plan, asked: list[Job], answered: list[Row], count: bool) -> Plan:
+    rate, counted_by = _tokens_per_character(plan, asked if count else [])
     overhead = len(plan.system) + (len(json.dumps(plan.schema)) if plan.schema else 0)
     tokens = Tokens(
         input=int(sum(overhead + len(job.turn) for job in asked) * rate),

@@ -126,6 +126,16 @@ class Split(Shown, Record):
         """The facts of the data card."""
         return dict(self.card)
 
+    @property
+    def digest(self) -> str:
+        """A digest of the rows as they stand on disk; not of the card."""
+        train, valid = self._on_disk()
+        return digest(*(row.model_dump_json() for row in (*train, *valid)), f"{len(train)}")
+
+    def _on_disk(self) -> tuple[list[Example], list[Example]]:
+        blank = dict.fromkeys(sorted({k for e in (*self.train, *self.valid) for k in e.meta}), "")
+        return [*_uniform(self.train, blank)], [*_uniform(self.valid, blank)]
+
     def write(self, folder: Path | str) -> Path:
         """Writes `train.jsonl`, `valid.jsonl`, `dropped.jsonl` and the data card `README.md`.
 
@@ -143,12 +153,12 @@ class Split(Shown, Record):
         folder = Path(folder)
         moved: list[str] = []
         _refuse_foreign(folder)
-        blank = dict.fromkeys(sorted({k for e in (*self.train, *self.valid) for k in e.meta}), "")
+        train, valid = self._on_disk()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=folder, prefix=".writing-") as aside:
-                _write_lines(Path(aside, "train.jsonl"), _uniform(self.train, blank))
-                _write_lines(Path(aside, "valid.jsonl"), _uniform(self.valid, blank))
+                _write_lines(Path(aside, "train.jsonl"), train)
+                _write_lines(Path(aside, "valid.jsonl"), valid)
                 _write_lines(Path(aside, "dropped.jsonl"), self.dropped)
                 Path(aside, "README.md").write_text(_readme(self), encoding="utf-8")
                 for name in _FILES:

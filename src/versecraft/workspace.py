@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from .backends import Backend, Price
+from .checkpoints import trained_here
 from .errors import BadInput
 from .plugins import get_backend
 from .records import Record
@@ -39,7 +40,7 @@ class Roles(Record):
     """
 
     opus: str = "claude:claude-opus-5-5"
-    local: str = "openai:http://127.0.0.1:8080/v1#educator"
+    local: str = "gguf:models/educator-v1.gguf"
     local_system: Literal["guide", "persona"] = "guide"
 
 
@@ -50,6 +51,7 @@ class Quotas(Record):
     revision_briefs: Annotated[int, Field(ge=0)] = 100
     more_critiques: Annotated[int, Field(ge=0)] = 300
     backwards: Annotated[int, Field(ge=0)] = 100
+    canaries: Annotated[int, Field(ge=0)] = 20
 
 
 class Matching(Record):
@@ -195,6 +197,11 @@ class Workspace:
         return self.root / "data" / "matches.jsonl"
 
     @property
+    def decisions(self) -> Path:
+        """What a reader accepted, rejected and edited."""
+        return self.root / "runs" / "decisions.jsonl"
+
+    @property
     def cache(self) -> Path:
         """What may be deleted at any time."""
         return self.root / ".cache" / "embeddings"
@@ -238,6 +245,8 @@ class Workspace:
         if scheme in ("replay", "gguf"):
             rest = str(self.root / rest)
         options = {**self.settings.backends.get(scheme, {}), **options}
+        if scheme == "gguf" and spec == Roles().local and not Path(rest).is_file():
+            raise BadInput(f"{rest} is not there yet. Make it with: versecraft run interim")
         model = rest.partition(";")[0]
         if model in self.settings.prices:
             options["price"] = self.settings.prices[model]
@@ -253,14 +262,6 @@ class Workspace:
         except UnicodeDecodeError as error:
             raise BadInput(f"{file} is not UTF-8: {error}. Save it as UTF-8.") from error
         return [t for line in text.splitlines() if (t := line.strip()) and not t.startswith("#")]
-
-
-def trained_here(gguf: Path) -> bool:
-    """Whether `export` wrote a GGUF; its metadata, which stands first, says so."""
-    if not gguf.is_file():
-        return False
-    with gguf.open("rb") as file:
-        return b"versecraft.base" in file.read(2**25)
 
 
 def _read_settings(file: Path) -> Settings:

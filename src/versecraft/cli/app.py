@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import VersecraftError
+
 if TYPE_CHECKING:
     from ..phases import Project
 
@@ -85,3 +87,14 @@ def table_of(title: str, rows: Iterable[dict[str, Any]]) -> Any:
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     return table
+
+
+def confirm(cost: float, threshold: float, agreed: bool) -> None:
+    """Asks before so many dollars are spent; where nobody can answer, that is an error."""
+    if agreed or cost <= threshold:
+        return
+    if not sys.stdin.isatty():
+        raise VersecraftError(
+            f"This may cost about ${cost:,.2f}. Say --yes to spend it, or set a --budget."
+        )
+    typer.confirm(f"This may cost about ${cost:,.2f}. Go on?", abort=True)

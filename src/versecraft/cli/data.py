@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import VersecraftError
 from .app import (
     FAILED_ROWS,
     HERE,
@@ -20,6 +18,7 @@ from .app import (
     Name,
     WorkspaceOption,
     app,
+    confirm,
     project_in,
     say,
     show,
@@ -119,12 +118,13 @@ def plan(
 def _show_bill(project: Project, plans: Sequence[tuple[Step, Plan]], limit: int | None) -> float:
     """Prints the bill of a phase and returns its dollars, those of what is still to come too."""
     from ..runs import Cost
+    from ..standing import forecast
 
     ways = Cost()
     dollars = 0.0
     for step, plan in plans:
         show(plan)
-        count, cost = project.forecast(step, plan, limit)
+        count, cost = forecast(project, step, plan, limit)
         if count:
             show(
                 f"{step.task} is made from answers to {step.after}: up to {count:,} more, "
@@ -166,18 +166,19 @@ def generate(
     """
     from ..generating import generate as ask
     from ..phases import steps
+    from ..standing import forecast
 
     project = project_in(workspace)
-    options = {"concurrency": concurrency} if concurrency else {}
+    options: dict[str, Any] = {"concurrency": concurrency} if concurrency else {}
     # All are planned before the first is asked: what is missing shows while nothing is spent.
     todo = [(step, project.plan(step, backend, limit=limit, **options)) for step in steps(name)]
     if as_json:
         cost = sum(
-            bill.dollars + bill.of(project.forecast(step, bill, limit)[1]) for step, bill in todo
+            bill.dollars + bill.of(forecast(project, step, bill, limit)[1]) for step, bill in todo
         )
     else:
         cost = _show_bill(project, todo, limit)
-    _confirm(cost, project.workspace.settings.confirm_over, yes or budget is not None)
+    confirm(cost, project.workspace.settings.confirm_over, yes or budget is not None)
     runs = []
     for step, bill in todo:
         if step.after:  # its items may have come into being just now
@@ -239,16 +240,6 @@ def cancel(
         )
     else:
         show("No batches are under way.")
-
-
-def _confirm(cost: float, threshold: float, agreed: bool) -> None:
-    if agreed or cost <= threshold:
-        return
-    if not sys.stdin.isatty():
-        raise VersecraftError(
-            f"This may cost about ${cost:,.2f}. Say --yes to spend it, or set a --budget."
-        )
-    typer.confirm(f"This may cost about ${cost:,.2f}. Go on?", abort=True)
 
 
 @app.command()

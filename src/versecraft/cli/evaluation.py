@@ -15,11 +15,11 @@ from .app import (
     JsonOption,
     WorkspaceOption,
     app,
+    confirm,
     project_in,
     say,
     show,
 )
-from .data import _confirm
 
 if TYPE_CHECKING:
     from ..phases import Project
@@ -70,7 +70,7 @@ def evaluate(
     def agree(plans: Sequence[Plan]) -> None:
         cost = sum(plan.dollars for plan in plans)
         say(f"To ask: {sum(plan.to_ask for plan in plans):,}, about ${cost:,.2f}.")
-        _confirm(cost, place.settings.confirm_over, yes or budget is not None)
+        confirm(cost, place.settings.confirm_over, yes or budget is not None)
 
     try:
         report = measure(

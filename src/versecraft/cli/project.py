@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,11 +14,15 @@ from .app import (
     JsonOption,
     WorkspaceOption,
     app,
+    confirm,
     project_in,
     say,
     show,
     table_of,
 )
+
+if TYPE_CHECKING:
+    from ..phases import Made, Project
 
 
 @app.command()
@@ -90,70 +94,166 @@ def reset(
 
 @app.command()
 def run(
-    phase: Annotated[Literal["interim"], typer.Argument(help="The phase.")],
+    phase: Annotated[
+        Literal["seed", "interim", "poet", "final", "all"], typer.Argument(help="The phase.")
+    ] = "all",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be asked and made, and do nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Dollars that may be spent, by all steps together.")
+    ] = None,
     workspace: WorkspaceOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a whole phase; again to go on after a stop.
+    """Run a phase, or all four; again to go on after a stop.
 
-    interim: educator v1 is trained on the seed's answers and made a GGUF, and with it come
-    briefs, autopsies, lessons and more critiques, on this machine; then the set is balanced.
+    seed: the poems are paired; critiques, comparisons and revision briefs are asked for.
+    interim: educator v1 is trained on them and made a GGUF; briefs, autopsies, lessons and more
+    critiques come from it; then the set is balanced.
+    poet: a poem to each brief, and pairs made backwards from good poems.
+    final: both sets, educator v2 and poet v2, their GGUFs, and a report on them.
 
-    Exit code 3 when some items have no answer.
+    What is there is kept: no answer is asked for twice, and a model that has finished training is
+    not trained again. Exit code 3 when some items have no answer.
 
-    Example: versecraft run interim
+    Example: versecraft run all --dry-run
     """
-    from ..phases import interim
+    from ..phases import RUNS, Budget
+    from ..runs import Run
 
+    project = project_in(workspace)
+    names: list[str] = list(RUNS) if phase == "all" else [phase]
+    dollars = _show_outlook(project, names, dry_run, as_json)
+    if dry_run:
+        return
+    confirm(dollars, project.workspace.settings.confirm_over, yes or budget is not None)
+    purse = Budget(budget)
+    made = []
     try:
-        runs = {"interim": interim}[phase](project_in(workspace))
+        for name in names:
+            for one in RUNS[name](project, purse):
+                made.append(one)
+                if not as_json:
+                    _show_made(one, project.workspace.root)
+            stopped = [m.what.stopped for m in made if isinstance(m.what, Run) and m.what.stopped]
+            if stopped:
+                break
     except KeyboardInterrupt:
-        say("Stopped. Run it again to go on.")
+        say("Stopped. What was made is kept; run it again to go on.")
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        show([{**r.report(), "validity": r.validity()} for r in runs], True)
-    else:
-        for r in runs:
-            shares = r.validity()
-            show(r)
-            show(
-                f"Fit the schema: {shares['schema']:.1%}; quotations in the poem: "
-                f"{shares['quotes']:.1%}."
-            )
-    for r in runs:
-        if r.stopped:
-            say(f"Stopped: {r.stopped}")
-            raise typer.Exit(1)
-    if any(r.failed or r.refused for r in runs):
+        show([one.report(project.workspace.root) for one in made], True)
+    runs = [one.what for one in made if isinstance(one.what, Run)]
+    for run in runs:
+        if run.stopped:
+            say(f"Stopped: {run.stopped}")
+    if any(run.stopped and "budget" not in run.errors() for run in runs):
+        raise typer.Exit(1)
+    if any(run.failed or run.refused for run in runs):
         raise typer.Exit(FAILED_ROWS)
+
+
+def _show_outlook(project: Project, names: list[str], dry_run: bool, as_json: bool) -> float:
+    """Prints what phases would ask, make and cost; returns the dollars."""
+    from ..phases import LEAVES
+    from ..standing import outlook
+
+    found = [one for name in names for one in outlook(project, name)]
+    dollars = sum(one.dollars for one in found)
+    makes = {name: LEAVES[name] for name in names}
+    if as_json:
+        if dry_run:
+            rows = [one.model_dump() for one in found]
+            show({"steps": rows, "makes": makes, "dollars": dollars}, True)
+        return dollars
+    if found:
+        columns = ("phase", "task", "items", "answered", "to_ask", "later", "dollars")
+        rows = [{name: getattr(one, name) for name in columns} for one in found]
+        for row in rows:
+            row["dollars"] = f"{row['dollars']:,.2f}"
+        show(table_of("To ask", rows))
+        for who in sorted({f"{one.backend}" for one in found}):
+            tasks = sorted({one.task for one in found if one.backend == who})
+            show(f"{who}: {', '.join(tasks)}")
+        if any(one.later for one in found):
+            show("Later: so many more at most, once what they are made from is there.")
+    if dry_run:
+        for name, files in makes.items():
+            show(f"{name} leaves {', '.join(files)}")
+    show(f"Together about ${dollars:,.2f} at most.")
+    return dollars
+
+
+def _show_made(one: Made, root: Path) -> None:
+    from ..runs import Run
+
+    if one.what is not None:
+        show(one.what)
+    if isinstance(one.what, Run):
+        shares = one.what.validity()
+        show(
+            f"Fit the schema: {shares['schema']:.1%}; quotations in the poem: "
+            f"{shares['quotes']:.1%}."
+        )
+    show(f"{one.phase}: {one.path.relative_to(root)}")
 
 
 @app.command()
 def status(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> None:
-    """Show what each phase has answered, what failed, and what was spent.
+    """Show what each phase has answered, what was spent, and what is stale. Asks no model.
+
+    Stale is what would come out otherwise today, since something before it has changed; each such
+    thing is shown with the command that makes it anew.
 
     Example: versecraft status
     """
+    from ..standing import standing
+
     project = project_in(workspace)
     place = project.workspace
-    found = project.status()
+    found = standing(project)
     sets = [
         str(p.relative_to(place.root))
         for p in sorted((place.root / "data").glob("*_training/train.jsonl"))
     ]
+    models = [str(p.relative_to(place.root)) for p in sorted(place.root.glob("models/*.gguf"))]
+    reports = [str(p.relative_to(place.root)) for p in sorted(place.root.glob("reports/*.html"))]
     if as_json:
-        show({"steps": found, "matches": place.matches.is_file(), "data_sets": sets}, True)
+        show(
+            {
+                "steps": found.steps,
+                "matches": place.matches.is_file(),
+                "data_sets": sets,
+                "models": models,
+                "reports": reports,
+                "stale": [stale.model_dump() for stale in found.stale],
+            },
+            True,
+        )
         return
-    batches = [(step["task"], batch) for step in found for batch in step.pop("batches")]
-    for step in found:
-        step["lines lost"] = step.pop("broken_lines")
-    show(table_of("Status", found))
-    for task, batch in batches:
-        show(f"{task}: {batch}")
-    if batches:
+    columns = ("phase", "task", "answered", "failed", "to_ask", "unused", "dollars")
+    rows = [{name: step[name] for name in columns} for step in found.steps]
+    show(table_of("Status", [{**row, "to_ask": _known(row["to_ask"])} for row in rows]))
+    for step in found.steps:
+        for batch in step["batches"]:
+            show(f"{step['task']}: {batch}")
+        if step["broken_lines"]:
+            show(f"{step['task']}: {step['broken_lines']} lines of the ledger cannot be read")
+    if any(step["batches"] for step in found.steps):
         show("Collect with versecraft generate TASK, or versecraft cancel TASK.")
     show("Matches: " + ("made" if place.matches.is_file() else "none; versecraft match"))
     show("Data sets: " + (", ".join(sets) or "none; versecraft balance"))
+    show("Models: " + (", ".join(models) or "none; versecraft run interim"))
+    show("Reports: " + (", ".join(reports) or "none; versecraft run final"))
+    for stale in found.stale:
+        asks = f" ({stale.asks:,} to ask again)" if stale.asks else ""
+        show(f"Stale: {stale.what}: {stale.why}{asks}. Renew: {stale.renew}")
+
+
+def _known(count: int | None) -> str:
+    return "–" if count is None else f"{count:,}"
 
 
 @app.command()

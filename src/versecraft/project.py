@@ -1,0 +1,423 @@
+"""A project: its steps, which task is done on what and by whom, and where the answers lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .backends import Backend, BatchBackend
+from .backwards import pairs_of, requests_of
+from .balancing import Balancer
+from .batches import Journal
+from .checkpoints import write_whole
+from .corpus import read_corpus
+from .dataset import build_dataset
+from .decisions import read_decisions
+from .errors import BadInput, UnknownName
+from .exporting import export
+from .ledger import read_rows
+from .matching import Matcher, Matches
+from .planning import items, plan
+from .plugins import get_task, get_trainer, list_tasks
+from .records import Corpus, Example, Item, Poem, Record, RevisionItem, Role, digest
+from .runs import Plan, Run, read_run
+from .trainers import Checkpoint, read_checkpoint
+from .training_data import Mixture, Split, read_split
+from .workspace import Workspace
+
+__all__ = ["PHASES", "Project", "Step", "steps"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of a phase.
+
+    Attributes:
+        phase: "seed", "interim", "poet", or a plugin's name.
+        task: The task's name.
+        backend: "opus", "local", or a backend's spec.
+        items: Makes the items from a project.
+        file: Where the phase leaves the answers, for people and other tools.
+        after: The task whose answers the items are made from, if they are.
+        most: How many items there will be at the most, where something must be made before.
+        leaves: What is written there: the answered rows, unless a step says otherwise.
+    """
+
+    phase: str
+    task: str
+    backend: str
+    items: Callable[[Project], Iterable[Any]]
+    file: str
+    after: str | None = None
+    most: Callable[[Project], int] = lambda _: 0
+    leaves: Callable[[Project, Step], Iterable[Record]] = lambda p, step: p.run(step).rows
+
+
+class Project:
+    """A workspace with what has been read from it so far."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._corpus: Corpus | None = None
+        self._matches: Matches | None = None
+
+    @property
+    def corpus(self) -> Corpus:
+        """The poems in `data/raw`."""
+        if self._corpus is None:
+            self._corpus = read_corpus(self.workspace.raw)
+        return self._corpus
+
+    def match(
+        self,
+        *,
+        strategy: str | None = None,
+        k: int | None = None,
+        seed: int | None = None,
+        write: bool = True,
+    ) -> Matches:
+        """Pairs the bad poems with good ones and writes the pairs down.
+
+        Arguments that are None are as the settings say. Without `write` the pairs are known to
+        this object alone.
+        """
+        wanted = self.workspace.settings.matching
+        matcher = Matcher(
+            strategy=strategy or wanted.strategy,  # type: ignore[arg-type]
+            k=k or wanted.k,
+            seed=self.workspace.settings.seed if seed is None else seed,
+            cache=self.workspace.cache,
+        )
+        self._matches = matcher.fit(self.corpus.good).match(self.corpus.bad)
+        if write:
+            self._matches.write(self.workspace.matches)
+            write_whole(self._sources_file, json.dumps(self._sources()))
+        return self._matches
+
+    def _sources(self) -> dict[str, str]:
+        """Digests of what matches are made from; what was given in place of settings is not in."""
+        settings = self.workspace.settings
+        wanted = settings.matching.model_dump_json(exclude={"orders"})
+        ids = {
+            side: digest(*sorted(poem.id for poem in poems))
+            for side, poems in (("good", self.corpus.good), ("bad", self.corpus.bad))
+        }
+        return {**ids, "settings": digest(wanted, str(settings.seed))}
+
+    @property
+    def _sources_file(self) -> Path:
+        return self.workspace.matches.with_suffix(".from.json")
+
+    def mismatch(self) -> str | None:
+        """Why the matches that were written down are not what `match` would make; else None."""
+        if not self._sources_file.is_file():
+            return "it is not recorded what they were made from"
+        found, today = json.loads(self._sources_file.read_text("utf-8")), self._sources()
+        changed = [name for name in today if found.get(name) != today[name]]
+        said = {"good": "other good poems", "bad": "other bad poems", "settings": "other settings"}
+        return f"made from {' and '.join(said[name] for name in changed)}" if changed else None
+
+    def matches(self) -> Matches:
+        """The pairs that `match` made or wrote down.
+
+        Raises:
+            BadInput: There are none yet, or they are of other poems than today's.
+        """
+        if self._matches is not None:
+            return self._matches
+        if not self.workspace.matches.is_file():
+            raise BadInput("There are no matches yet. Make them with: versecraft match")
+        return Matches.read(self.workspace.matches, self.corpus)
+
+    def good(self, first: int, count: int) -> list[Poem]:
+        """`count` good poems from the `first` on, in an order that the seed decides."""
+        seed = str(self.workspace.settings.seed)
+        drawn = sorted(self.corpus.good, key=lambda p: digest(seed, p.id))
+        return drawn[first : first + count]
+
+    def plan(
+        self,
+        step: Step,
+        backend: str | Backend | BatchBackend | None = None,
+        *,
+        limit: int | None = None,
+        sources: Iterable[Any] | None = None,
+        count: bool = True,
+        **options: Any,
+    ) -> Plan:
+        """What a step would ask.
+
+        Args:
+            step: Which step.
+            backend: A backend or its spec, in place of the step's role.
+            limit: Take the first items only.
+            sources: In place of the step's own items.
+            count: Whether the provider may be asked to count tokens.
+            options: For the backend, such as `concurrency`.
+        """
+        place = self.workspace
+        system: Literal["guide", "persona"] = "guide"
+        if backend is None or isinstance(backend, str):
+            spec = backend or step.backend
+            system = place.system(spec)
+            backend = place.backend(spec, **options)
+        return plan(
+            get_task(step.task),
+            list(self.items(step) if sources is None else sources)[:limit],
+            backend,
+            ledger=place.ledger(step.phase, step.task),
+            system=system,
+            count=count,
+        )
+
+    def items(self, step: Step) -> list[Item]:
+        """The items of a step."""
+        settings = self.workspace.settings
+        task, orders = get_task(step.task), settings.matching.orders
+        return items(task, step.items(self), orders=orders, seed=settings.seed)
+
+    def run(self, step: Step) -> Run:
+        """What the ledger of a step holds."""
+        return self.run_of(step, self.items(step))
+
+    def run_of(self, step: Step, items: Iterable[Item]) -> Run:
+        """What the ledger of a step holds for the given items, as a reader left it."""
+        ledger = self.workspace.ledger(step.phase, step.task)
+        decisions = read_decisions(self.workspace.decisions)
+        return read_run(get_task(step.task), items, ledger, decisions)
+
+    def runs(self, phase: str | None = None) -> Iterator[Run]:
+        """What every step that has a ledger holds, or those of one phase."""
+        for step in steps(phase):
+            if self.workspace.ledger(step.phase, step.task).is_file():
+                yield self.run(step)
+
+    def examples(self, phase: str | None = None) -> Iterator[Example]:
+        """The training rows of every step that has a ledger, or of those of one phase."""
+        for run in self.runs(phase):
+            yield from _examples(run)
+
+    def spent(self) -> float:
+        """Dollars that all ledgers have cost so far."""
+        ledgers = [self.workspace.ledger(step.phase, step.task) for step in steps()]
+        total = 0.0
+        for ledger in ledgers:
+            rows = read_rows(ledger)[0]
+            total += sum(row.cost for row in rows)
+            # Batches are paid for before all that they were asked has ended in a row.
+            total += sum(state["cost"] for state in Journal(ledger).unfinished(rows).values())
+        return total
+
+    def mix(
+        self,
+        role: Role,
+        *,
+        bad_share: float | None = None,
+        min_tasks: int | None = None,
+        seed: int | None = None,
+        phase: str | None = None,
+    ) -> tuple[Mixture, Split]:
+        """Mixes what the ledgers hold and splits it by poem; nothing is written.
+
+        Arguments that are None are as the settings say; `phase` takes the answers of one alone.
+        """
+        settings = self.workspace.settings
+        seed = settings.seed if seed is None else seed
+        runs = list(self.runs(phase))
+        mixture = Balancer(
+            bad_share=settings.balance.bad_share if bad_share is None else bad_share,
+            min_tasks=settings.balance.min_tasks if min_tasks is None else min_tasks,
+            seed=seed,
+        ).balance(
+            (e for run in runs for e in _examples(run) if e.role == role),
+            dropped=[d for run in runs if run.task.role == role for d in run.dropped],
+        )
+        data = build_dataset(
+            mixture, role=role, valid=settings.balance.valid, seed=seed, cost=self.spent()
+        )
+        return mixture, data
+
+    def mix_seed(self) -> tuple[Mixture, Split]:
+        """The seed's answers alone, which educator v1 learns from; nothing is written.
+
+        The seed has neither autopsies nor good rows enough for each bad poem in three tasks; and
+        v1 must not learn from what it said itself.
+        """
+        return self.mix("educator", min_tasks=1, phase="seed")
+
+    def balance(self, role: Role, **how: Any) -> tuple[Mixture, Split]:
+        """Mixes and splits as `mix` does, and writes the data set's folder."""
+        mixture, data = self.mix(role, **how)
+        data.write(self.workspace.data_set(role))
+        return mixture, data
+
+    def train(
+        self,
+        role: Role,
+        name: str,
+        *,
+        trainer: str | None = None,
+        base: str | None = None,
+        steps: int | None = None,
+    ) -> Checkpoint:
+        """Trains on the data set of a role; the checkpoint's folder is `models/<name>`."""
+        wanted = self.workspace.settings.training
+        steps = steps or wanted.steps
+        options = {**wanted.options, **({"steps": steps} if steps else {})}
+        return get_trainer(trainer or wanted.trainer, **options).train(
+            read_split(self.workspace.data_set(role)),
+            base=self.workspace.base(base or wanted.base),
+            into=self.workspace.inside(f"models/{name}"),
+        )
+
+    def export(self, checkpoint: str | Path, *, quantization: str | None = None) -> Path:
+        """Writes `models/<name>.gguf` from the checkpoint in the folder `models/<name>`."""
+        folder = self.workspace.inside(checkpoint)
+        return export(
+            read_checkpoint(folder),
+            quantization=quantization or self.workspace.settings.training.quantization,
+            into=folder.with_name(f"{folder.name}.gguf"),
+        )
+
+    def left(self, step: Step) -> str:
+        """What a step has to leave: its answered rows or the pairs they make, a line each."""
+        return "".join(
+            row.model_dump_json(exclude_none=True) + "\n" for row in step.leaves(self, step)
+        )
+
+    def leave(self, step: Step) -> Path:
+        """Writes what a step has to leave where its phase leaves it."""
+        file = self.workspace.inside(step.file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, self.left(step))
+        return file
+
+
+def _examples(run: Run) -> Iterator[Example]:
+    yield from run.examples()
+    yield from pairs_of(run)
+
+
+def _seed_critiques(p: Project) -> Iterable[Any]:
+    return [*p.corpus.bad, *p.good(0, p.workspace.settings.quotas.good_critiques)]
+
+
+def _more_critiques(p: Project) -> Iterable[Any]:
+    quotas = p.workspace.settings.quotas
+    return p.good(quotas.good_critiques, quotas.more_critiques)
+
+
+def _revision_briefs(p: Project) -> Iterable[Any]:
+    # Bad poems come first in the critiques, so the quota goes to them before the good ones; an
+    # approved poem needs no revision.
+    made = items(get_task("revision_brief"), p.run(_step("critique")))
+    unfinished = [i for i in made if isinstance(i, RevisionItem) and not i.critique.approved]
+    return unfinished[: p.workspace.settings.quotas.revision_briefs]
+
+
+def _briefs(p: Project) -> Iterable[Any]:
+    backwards = requests_of(p.good(0, p.workspace.settings.quotas.backwards))
+    return [*p.workspace.lines("requests"), *backwards]
+
+
+def _pairs(p: Project, _: Step) -> Iterable[Record]:
+    """Brief and poem: those of the answers, and those made backwards from good poems."""
+    return (e for e in p.examples() if e.role == "poet")
+
+
+def _in_pairs(p: Project) -> int:
+    wanted = p.workspace.settings.matching
+    return len(p.corpus.bad) * wanted.k * (2 if wanted.orders == "both" else 1)
+
+
+def _poems(p: Project) -> Iterable[Any]:
+    # A brief that was made from a poem has its poem.
+    asked = [i for i in p.items(_step("brief")) if not i.poems]
+    run = p.run_of(_step("brief"), asked)
+    return items(get_task("poem"), run)
+
+
+PHASES: dict[str, tuple[Step, ...]] = {
+    "seed": (
+        Step("seed", "critique", "opus", _seed_critiques, "data/annotated/critiques_seed.jsonl"),
+        Step(
+            "seed", "comparison", "opus", Project.matches, "data/annotated/comparisons.jsonl",
+            most=_in_pairs,
+        ),
+        Step(
+            "seed", "revision_brief", "opus", _revision_briefs,
+            "data/educator_training/revision_briefs_seed.jsonl",
+            "critique",
+            lambda p: p.workspace.settings.quotas.revision_briefs,
+        ),
+    ),
+    "interim": (
+        Step(
+            "interim", "brief", "local", _briefs, "data/educator_training/briefs.jsonl",
+        ),
+        Step(
+            "interim", "autopsy", "local", lambda p: p.corpus.bad, "data/annotated/autopsies.jsonl"
+        ),
+        Step(
+            "interim", "lesson", "local", lambda p: p.workspace.lines("questions"),
+            "data/educator_training/lessons.jsonl",
+        ),
+        Step(
+            "interim", "critique", "local", _more_critiques, "data/annotated/critiques.jsonl"
+        ),
+    ),
+    "poet": (
+        Step(
+            "poet", "poem", "opus", _poems, "data/poet_training/pairs.jsonl", "brief",
+            lambda p: len(p.workspace.lines("requests")), _pairs,
+        ),
+    ),
+}  # fmt: skip
+"""The steps of each phase that asks a model, in their order."""
+
+
+def steps(name: str | None = None) -> list[Step]:
+    """The steps of a phase or of a task; of all phases and plugins when no name is given.
+
+    Raises:
+        UnknownName: There is no phase and no task of that name.
+    """
+    built_in = [step for phase in PHASES.values() for step in phase]
+    if name in PHASES:
+        return list(PHASES[name])
+    if name in {step.task for step in built_in}:
+        return [_step(name)]
+    others = [t.name for t in list_tasks() if t.name not in {step.task for step in built_in}]
+    if name is None:
+        return built_in + [_plugin_step(other) for other in others]
+    if name in others:
+        return [_plugin_step(name)]
+    raise UnknownName("task or phase", name, [*PHASES, *(s.task for s in built_in), *others])
+
+
+def _step(task: str) -> Step:
+    return next(step for phase in PHASES.values() for step in phase if step.task == task)
+
+
+def _plugin_step(name: str) -> Step:
+    """A plugin's task is done on all poems, matches or lines, by what its input needs."""
+    task = get_task(name)
+    phase, _, short = name.rpartition("/")
+    needed = {f.annotation for f in task.input.model_fields.values() if f.is_required()}
+
+    def sources(p: Project) -> Iterable[Any]:
+        if needed == {Poem}:
+            return _seed_critiques(p)
+        if needed == {str}:
+            return p.workspace.lines("requests")
+        if Poem in needed:
+            return p.matches()
+        raise BadInput(
+            f"Which items {name} works on cannot be told from its input model. Call "
+            "versecraft.plan from Python with items of your own."
+        )
+
+    return Step(phase or short, name, task.backend, sources, f"data/annotated/{name}.jsonl")
