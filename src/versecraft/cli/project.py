@@ -92,6 +92,39 @@ def reset(
         show("Nothing was changed. Do it with --yes.")
 
 
+@app.command("import")
+def import_(
+    old: Annotated[Path, typer.Argument(help="The folder of the earlier project.")],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Copy the poems into the workspace's data/raw.")
+    ] = False,
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what of an earlier project can be kept, and why the rest cannot.
+
+    Reads OLD/data/raw and OLD/data/processed, and holds every old row (.jsonl) against today's
+    checks. With --yes the files that hold poems are copied. OLD is never changed.
+
+    Example: versecraft import ../old --yes
+    """
+    from ..importing import look_at, take_over
+    from ..workspace import Workspace
+
+    found = look_at(old)
+    copied, left = take_over(found, old, Workspace.open(workspace)) if yes else ([], [])
+    if as_json:
+        show({**found.report(), "copied": copied, "left": left}, True)
+        return
+    show(found)
+    for name in left:
+        show(f"data/raw/{name}: left, a file of that name is there")
+    if yes:
+        show(f"Copied {len(copied):,} files into data/raw. Next: versecraft corpus")
+    elif found.take:
+        show(f"Nothing was changed. Copy {len(found.take):,} files into a workspace with --yes.")
+
+
 @app.command()
 def run(
     phase: Annotated[
