@@ -86,6 +86,11 @@ class Workshop:
     poet_system: System | None = None
     hold: bool = True
 
+    def __post_init__(self) -> None:
+        for backend in (self.educator, self.poet):
+            if isinstance(backend, str):
+                raise BadInput(f"{backend!r} is a name; pass versecraft.get_backend({backend!r}).")
+
     def write(
         self,
         request: str,
@@ -187,7 +192,7 @@ class _Sitting:
         self.rounds = rounds
         self.folder = folder
         self.ledger = folder / LEDGER
-        self.left = budget
+        self.budget = self.left = float("inf") if budget is None else budget
         self.tell = tell
         self.session = Session(request=request, educator=shop.educator.id, poet=shop.poet.id)
         if (folder / FILE).is_file() and Session.read(folder).request != request:
@@ -309,14 +314,16 @@ class _Sitting:
         for _ in range(1 + REASKS):
             todo = plan(task, [item], backend, ledger=self.ledger, system=system)
             run = generate(todo, budget=self.left, progress=False)
-            if self.left is not None:
-                self.left = max(0.0, self.left - run.cost - run.held)
+            self.left = max(0.0, self.left - run.cost - run.held)
             error = run.rows[0].error
             # What was cut a run does not ask again; but a poet's next draw may come to an end.
             if not error or error.kind != "truncated":
                 break
         if error and error.kind == "budget":
-            raise _OutOfBudget(error.message.partition("; call")[0])
+            raise _OutOfBudget(
+                f"the budget of ${self.budget:,.2f} is used up: of the ${self.left:,.2f} that are "
+                f"left the {task.name.replace('_', ' ')} may cost more"
+            )
         answers: list[Out] = [answer for _, answer in run.answers()]
         if answers:
             return answers[0]
@@ -324,10 +331,7 @@ class _Sitting:
 
     def _keep(self, task: PromptTask[Any, Any], number: int, **answered: Any) -> None:
         """Puts an answer into the session, writes it down, and tells of it."""
-        rows = read_rows(self.ledger)[0]
-        models = dict.fromkeys(row.model for row in rows if row.model and row.output)
-        facts = {"models": tuple(models), "cost": sum(row.cost for row in rows)}
-        self._update(**facts, **answered)
+        self._update(**answered)
         by = self.shop.poet.id if task.role == "poet" else self.shop.educator.id
         self.tell(Step(task.name, number, by, self.session))
 
@@ -338,15 +342,17 @@ class _Sitting:
         self._update(stopped=stopped, why_stopped=why)
 
     def _update(self, **facts: Any) -> None:
-        # Validated anew: a session that claims more than it holds cannot be made.
+        rows = read_rows(self.ledger)[0]
+        models = dict.fromkeys(row.model for row in rows if row.model and row.output)
         held = {name: getattr(self.session, name) for name in Session.model_fields}
-        self.session = Session(**{**held, **facts})
+        held |= {"models": tuple(models), "cost": sum(row.cost for row in rows), **facts}
+        # Validated anew: a session that claims more than it holds cannot be made.
+        self.session = Session(**held)
         self.session.write(self.folder)
 
     def _error(self, stop: _NoAnswer | _OutOfBudget) -> WorkshopError:
         """What went wrong, and what to do."""
-        if self.folder.is_dir():
-            self.session.write(self.folder)
+        self._update()
         again = f"call write again with into={str(self.folder)!r}: nothing answered is asked again"
         if isinstance(stop, _OutOfBudget):
             return WorkshopError(
