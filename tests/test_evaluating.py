@@ -555,18 +555,22 @@ def test_the_command_measures_held_out_pairs_and_writes_the_page(
     assert call("match", "--strategy", "random")[0] == 0
     assert call("evaluate")[0] == 1
     models = ["--poet", "scripted:evalmodels:poet", "--educator", "scripted:evalmodels:educator"]
-    code, out, err = call("evaluate", *models, "-n", "4", "--json", "--html", "reports/page.html")
+    code, out, err = call("evaluate", *models, "-n", "2", "--json", "--html", "reports/page.html")
     facts = json.loads(out)
     assert code == 0, err
-    assert facts["items"]["pairs"] == 4
+    assert facts["items"]["pairs"] == 2
     assert "may have been trained" in facts["notes"][0]
     assert (tmp_path / "reports" / "page.html").is_file()
     assert (tmp_path / "runs" / "evaluation" / "poem.jsonl").is_file()
-    assert "To ask: 0" in call("evaluate", *models, "-n", "4")[2]
+    assert "To ask: 0" in call("evaluate", *models, "-n", "2")[2]
+    settings = tmp_path / "versecraft.toml"
+    settings.write_text(settings.read_text("utf-8").replace("valid = 0.1", "valid = 0.3"), "utf-8")
     assert call("generate", "seed")[0] in (0, 3)
     assert call("balance", "--min-tasks", "1")[0] == 0
     trained = (tmp_path / "data" / "educator_training" / "train.jsonl").read_text("utf-8")
-    held = json.loads(call("evaluate", *models[2:], "--json")[1])
+    code, out, err = call("evaluate", *models[2:], "--json")
+    assert code == 0, err
+    held = json.loads(out)
     assert "held out" in held["notes"][0]
     pairs = (tmp_path / "data" / "matches.jsonl").read_text("utf-8").splitlines()
     unseen = [p for p in map(json.loads, pairs) if p["bad"] not in trained]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
-from typing import Any, Literal
+from typing import Literal
 
 from .answers import Brief, Form, words_of
 from .diversity import MEASURES, Memory, Recall, at_length
@@ -116,6 +116,11 @@ class Answer:
         ), len(pairs)
 
     @cached_property
+    def worn(self) -> dict[str, tuple[PhraseHit, ...]]:
+        """The phrases of each list that it uses."""
+        return {name: find(self.said) for name, find in _WORN.items()}
+
+    @cached_property
     def recall(self) -> Recall:
         """What it has from the corpus; only where there is one."""
         assert self.memory is not None
@@ -140,10 +145,6 @@ def _rhymed(form: Form, lines: int) -> Iterator[tuple[int, int]]:
 Measure = Callable[[Answer], float]
 
 _WORN: dict[str, Callable[[str], tuple[PhraseHit, ...]]] = {"slop": slop, "cliches": cliches}
-
-
-def _hits(text: str) -> list[PhraseHit]:
-    return [hit for find in _WORN.values() for hit in find(text)]
 
 
 # Figures. Samples of one brief are alike, so briefs are what is resampled.
@@ -210,11 +211,12 @@ class _Sheet:
             return
         value, low, high = found
         hits, tries = (sum(s[i] for s in sums) for i in (0, 1))
+        basis = f"{hits:,.0f} of {tries:,.0f} {what}" if what else f"{tries:,.0f} answers"
         self.figures.append(
             Figure(
                 name=name, of=self.of, value=value, low=low, high=high,
                 n=sum(bool(s[1]) for s in sums), counted="briefs", unit=unit, better=better,
-                basis=f"{hits:,.0f} of {tries:,.0f} {what}", means=MEANS[name.partition(":")[0]],
+                basis=basis, means=MEANS[name.partition(":")[0]],
             )
         )  # fmt: skip
 
@@ -246,8 +248,8 @@ def poet_figures(
         _form(sheet)
     except MissingExtra as error:
         notes.append(f"Form and rhyme are left out. {error}")
-    for name, hits in _WORN.items():
-        sums = sheet.sums(_count(hits), lambda a: len(a.words))
+    for name in _WORN:
+        sums = sheet.sums(_worn(name), lambda a: len(a.words))
         sheet.add(name, rate(sums, seed=seed), sums, "words", "per 1,000 words")
     if words < FEWEST:
         notes.append(f"Fewer than {2 * FEWEST:,} words were written: too few to tell diversity by.")
@@ -261,8 +263,8 @@ def _breaks(rule: str) -> Measure:
     return lambda a: rule in a.rules
 
 
-def _count(hits: Callable[[str], Sequence[Any]]) -> Measure:
-    return lambda a: len(hits(a.said))
+def _worn(name: str) -> Measure:
+    return lambda a: len(a.worn[name])
 
 
 def _any(answer: Answer) -> bool:
@@ -317,8 +319,8 @@ def _memory(sheet: _Sheet) -> None:
         sums = sheet.sums(lambda a: a.recall.known, lambda a: a.recall.grams, _ended(famous=famous))
         sheet.share(name, sums, "five-word runs")
     sums = sheet.sums(lambda a: a.recall.longest)
-    found = mean([hits / tries for hits, tries in sums], seed=sheet.seed)
-    sheet.add("longest run", found, sums, "words, answers", "words")
+    runs = [hits / tries for hits, tries in sums]
+    sheet.add("longest run", mean(runs, seed=sheet.seed), sums, "", "words")
 
 
 def _ended(famous: bool) -> Callable[[Answer], bool]:
@@ -349,7 +351,7 @@ def specimens(answers: Iterable[Answer], of: str, each: int = 2) -> list[Specime
     ended = [a for a in answers if a.text is not None and a.text.strip()]
     ranked = sorted(ended, key=_fault)
     best = [a for a in ranked[:each] if not a.rules]
-    worst = [a for a in ranked[::-1][:each] if a not in best and _fault(a) > (0, 0)]
+    worst = [a for a in ranked[::-1][:each] if a not in best and any(_fault(a))]
     return [
         Specimen(
             rank=rank, of=of, text=a.said, about=" ".join(_about(a)), brief=a.canary.brief.text(),
@@ -367,11 +369,14 @@ def _broken(answer: Answer) -> list[str]:
         return []
 
 
-def _fault(answer: Answer) -> tuple[float, float]:
+def _fault(answer: Answer) -> tuple[float, ...]:
     lines = max(1, len([t for t in answer.said.split("\n") if t.strip()]))
+    worn = sum(map(len, answer.worn.values()))
     return (
-        len(answer.kind.lines) / lines + answer.restarts,
-        len(_broken(answer)) + 50 * len(_hits(answer.said)) / max(1, len(answer.words)),
+        bool(answer.rules),
+        answer.restarts,
+        len(answer.kind.lines) / lines,
+        len(_broken(answer)) + 50 * worn / max(1, len(answer.words)),
     )
 
 
@@ -382,8 +387,8 @@ def _about(answer: Answer) -> Iterator[str]:
     if answer.restarts:
         yield "It begins again."
     if broken := _broken(answer):
-        yield f"Clauses of the form that it breaks: {', '.join(broken)}."
-    if worn := _hits(answer.said):
+        yield f"Of the form it breaks: {', '.join(broken)}."
+    if worn := [hit for hits in answer.worn.values() for hit in hits]:
         yield f"Worn phrases: {', '.join(dict.fromkeys(hit.phrase for hit in worn))}."
     if answer.memory and answer.recall.where:
         where = answer.recall.where

@@ -43,7 +43,7 @@ Backends = Backend | BatchBackend | Mapping[str, Backend | BatchBackend]
 System = Literal["guide", "persona"]
 
 GREEDY = "greedy"
-_SAMPLE = 500  # good poems of the corpus that a poet's figures are held against
+_SAMPLE = 300  # good poems of the corpus that a poet's figures are held against
 _TOO_EASY = 0.65  # of period words; see poetics
 
 
