@@ -24,6 +24,7 @@ from versecraft.backends import Request
 from versecraft.cli import app
 from versecraft.errors import BackendError, BadInput, WorkshopError
 from versecraft.ledger import read_rows
+from versecraft.revisions import Diff, Version
 from versecraft.sessions import Round, Session, changes
 from versecraft.testing import Scripted
 from versecraft.workshop import Step
@@ -467,6 +468,23 @@ def test_a_session_can_be_replayed_from_its_ledger(tmp_path: Path) -> None:
     assert replayed.models == session.models
 
 
+def test_the_session_of_the_sample_is_replayed(tmp_path: Path) -> None:
+    pytest.importorskip("pronouncing")
+    vc.Workspace.init(tmp_path / "demo", sample=True)
+    rows, broken = read_rows(tmp_path / "demo" / "runs" / "sample.jsonl")
+    turn = next(row.turn for row in reversed(rows) if row.task == "brief")
+    request = turn.partition("<request>\n")[2].partition("\n</request>")[0]
+    done = typed("write", request, "-w", str(tmp_path / "demo"))
+    assert done.exit_code == 0
+    assert "(Form: scheme: asked ABAB, found ABAB CDEF" in done.stdout
+    assert "100% of the lines to be changed changed, 0% of the other lines" in done.stdout
+    assert done.stdout.endswith("The wave is yours. Sign at the end.\n")
+    (folder,) = (tmp_path / "demo" / "sessions").iterdir()
+    session = Session.read(folder)
+    assert (len(session.rounds), session.approved, broken) == (3, True, [])
+    assert session.models == ("written-for-the-sample",)
+
+
 # A loopback server for both roles: bills, budgets, kills.
 
 
@@ -616,6 +634,13 @@ def test_drafts_stand_side_by_side_with_what_asked_for_each_change() -> None:
     assert "\n".join(row.after for row in rows) == SECOND
     assert reasons[0].text.startswith("abstraction (must be fixed)")
     assert "Asked: Cut it" in reasons[0].text
+
+
+def test_a_comma_is_no_change_but_is_shown() -> None:
+    before, after = "one, two\n\n  three", "One two;\n\nthree"
+    assert changes(before, after).changed == ()
+    ((rows, _),) = Diff([Version(before), Version(after)]).pairs
+    assert [row.mark for row in rows] == [",", " ", ","]
 
 
 def test_a_line_that_was_named_and_stands_is_marked() -> None:

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
-from .answers import Critique, Form, RevisionBrief, locate, says
+from .answers import Critique, Form, RevisionBrief, locate, says, words_of
 from .errors import MissingExtra
 from .prosody import Clause, check
 from .records import Record, digest
@@ -83,7 +83,8 @@ def changes(
 ) -> Changes:
     """What a revision changed, of what it was asked to change, and what it lost.
 
-    Lines are aligned, so that a line that is put in changes none of the others.
+    Lines are aligned, so that a line that is put in changes none of the others. A line counts as
+    changed when its words do, not for a comma or a blank.
 
     Args:
         before: The earlier draft.
@@ -92,7 +93,7 @@ def changes(
             both.
         form: The form to hold both against; that of the revision brief if None.
     """
-    one, other = before.split("\n"), after.split("\n")
+    one, other = _keys(before), _keys(after)
     kept = {
         i for i, j in align(one, other) if i is not None and j is not None and one[i] == other[j]
     }
@@ -141,6 +142,11 @@ def lines_of(quote: str, text: str) -> tuple[int, ...]:
     return (first,) if locate(quote, line) else (first, first + 1)
 
 
+def _keys(text: str) -> list[str]:
+    """What each line is known by: its words; what there is where it has none."""
+    return [" ".join(words_of(line)) or line.strip() for line in text.split("\n")]
+
+
 def _numbered(lines: list[str]) -> Iterator[tuple[int, int]]:
     """Place and number of each line that is not blank."""
     written = (i for i, line in enumerate(lines) if line.strip())
@@ -159,7 +165,7 @@ def align(before: list[str], after: list[str]) -> list[tuple[int | None, int | N
     ends = len(before) - tail, len(after) - tail
     pairs: list[tuple[int | None, int | None]] = [(n, n) for n in range(head)]
     matcher = SequenceMatcher(
-        lambda line: not line.strip(), before[head : ends[0]], after[head : ends[1]], autojunk=False
+        lambda line: not line, before[head : ends[0]], after[head : ends[1]], autojunk=False
     )
     for _, a, b, c, d in matcher.get_opcodes():
         pairs += zip_longest(range(head + a, head + b), range(head + c, head + d))
@@ -184,7 +190,8 @@ class Row(NamedTuple):
     """A line of one draft beside the line of the next that it became.
 
     Attributes:
-        mark: " " the same, "~" changed, "-" gone, "+" new, "!" the same although it was named.
+        mark: " " the same, "," the same words, "~" changed, "-" gone, "+" new, "!" the same words
+            although it was named.
         asked: Numbers, from 1, of the reasons that are about the earlier line.
     """
 
@@ -267,10 +274,11 @@ class Diff:
         )
 
 
-_STYLES = {" ": "", "~": "yellow", "-": "red", "+": "green", "!": "bold magenta"}
+_STYLES = {" ": "", ",": "dim", "~": "yellow", "-": "red", "+": "green", "!": "bold magenta"}
 _COLOURS = {"~": "#fff3c4", "-": "#ffd9d6", "+": "#d9f2dc", "!": "#ead9ff"}
 _MEANINGS = {
     " ": "the same",
+    ",": "the same words",
     "~": "changed",
     "-": "gone",
     "+": "new",
@@ -281,14 +289,15 @@ _MEANINGS = {
 def _rows(one: Version, after: str) -> Iterator[Row]:
     before, later = one.text.split("\n"), after.split("\n")
     numbers = dict(_numbered(before))
-    for i, j in align(before, later):
+    keys, new_keys = _keys(one.text), _keys(after)
+    for i, j in align(keys, new_keys):
         old, new = "" if i is None else before[i], "" if j is None else later[j]
         number = None if i is None else numbers.get(i)
         asked = tuple(n for n, r in enumerate(one.reasons, start=1) if number in r.lines)
-        if old.strip() == "" and new.strip() == "":
-            mark = " "
-        elif old == new:
-            mark = "!" if asked else " "
+        if i is not None and j is not None and keys[i] == new_keys[j]:
+            mark = "!" if asked else " " if old == new else ","
+        elif not new.strip():
+            mark = "-" if old.strip() else " "
         else:
-            mark = "-" if not new.strip() else "+" if not old.strip() else "~"
+            mark = "~" if old.strip() else "+"
         yield Row(mark, old, new, asked)

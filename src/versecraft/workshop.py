@@ -234,7 +234,7 @@ class _Sitting:
                 return
             if number < self.rounds:
                 asked = self._revise(number, asked, draft)
-        still = "; ".join(draft.defects) or "nothing, but it is not approved"
+        still = "; ".join(draft.defects)
         self._end("rounds", f"Draft {number} was the last. Still to be fixed: {still}.")
 
     def _draft(self, number: int, asked: Brief, before: Round | None) -> Round:

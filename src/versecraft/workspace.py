@@ -175,7 +175,8 @@ class Workspace:
                     (raw / quality).rmdir()
                 for part in Path(aside).iterdir():
                     os.rename(part, raw / part.name)
-            shutil.copy(shipped / "sample" / "answers.jsonl", root / "runs" / "sample.jsonl")
+            recorded = [shipped / "sample" / f"{name}.jsonl" for name in ("answers", "session")]
+            (root / "runs" / "sample.jsonl").write_bytes(b"".join(f.read_bytes() for f in recorded))
             roles = Roles()
             for role in (roles.opus, roles.local):
                 config = config.replace(f'"{role}"', '"replay:runs/sample.jsonl"')
