@@ -17,6 +17,7 @@ from typing import Any
 
 from .batches import Journal
 from .checkpoints import card_digest, exported_from, sampled_digest
+from .decisions import read_decisions
 from .errors import VersecraftError
 from .ledger import read_rows
 from .planning import CHARS_PER_TOKEN, bill
@@ -50,8 +51,8 @@ class Standing:
     """How far a project is.
 
     Attributes:
-        steps: For each step: items answered, failed last, to ask, under way by the batch; answers
-            that no item asks for any more; dollars.
+        steps: For each step: items answered, decided by a reader, failed last, to ask, under way
+            by the batch; answers that no item asks for any more; dollars.
         stale: What something before it has outdated, in the order of the way of data.
     """
 
@@ -112,6 +113,7 @@ def _look_at_step(project: Project, step: Step, found: Standing) -> None:
     journal = Journal(ledger)
     # An answer counts though a failure was written after it.
     last = {r.item_id: r for r in sorted(rows, key=lambda row: row.output is not None)}.values()
+    decisions = read_decisions(project.workspace.decisions)
     plan = _plan(project, step)
     unused: set[str] = set()
     if plan:
@@ -122,6 +124,7 @@ def _look_at_step(project: Project, step: Step, found: Standing) -> None:
             "phase": step.phase,
             "task": step.task,
             "answered": sum(row.output is not None for row in last),
+            "decided": sum(row.key in decisions and decisions[row.key].judges(row) for row in last),
             "failed": sum(row.error is not None for row in last),
             "to_ask": plan.to_ask if plan else None,
             "unused": len(unused),
@@ -312,7 +315,8 @@ def forecast(
     count = 0 if plan.items else most
     if step.after:
         (source,) = steps(step.after)[:1]
-        unanswered = len(project.items(source)) - len(project.run(source).rows)
+        run = project.run(source)
+        unanswered = len(project.items(source)) - len(run.rows) - len(run.dropped)
         count = max(0, min(most - plan.items, unanswered))
     price: Price | None = getattr(plan.backend, "price", None)
     if not price:

@@ -10,6 +10,7 @@ from ..errors import VersecraftError
 from . import data as data
 from . import evaluation as evaluation
 from . import project as project
+from . import reviewing as reviewing
 from . import training as training
 from . import writing as writing
 from .app import app, say, show_warning

@@ -274,6 +274,9 @@ def status(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> No
             show(f"{step['task']}: {batch}")
         if step["broken_lines"]:
             show(f"{step['task']}: {step['broken_lines']} lines of the ledger cannot be read")
+    if decided := sum(step["decided"] for step in found.steps):
+        answered = sum(step["answered"] for step in found.steps)
+        show(f"Decided: {decided:,} of {answered:,} answers, in versecraft review")
     if any(step["batches"] for step in found.steps):
         show("Collect with versecraft generate TASK, or versecraft cancel TASK.")
     show("Matches: " + ("made" if place.matches.is_file() else "none; versecraft match"))
