@@ -18,7 +18,7 @@ LAYERS = (
     {
         "errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs", "rules",
         "lines", "classifier",
-        "revisions", "languages", "sounds", "meters", "forms",
+        "revisions", "languages", "sounds", "meters", "forms", "rendering",
     },
     {
         "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",
@@ -37,7 +37,8 @@ LAYERS = (
     },
     {"workshop", "evaluating"},
     {"project"},
-    {"phases", "standing", "importing", "reviewing"},
+    {"phases", "standing", "importing", "reviewing", "reporting"},
+    {"quickstart"},
     {"", "cli", "cli.*", "testing"},
 )  # fmt: skip
 """Lowest first; "" is the package itself. A module imports from layers below its own."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import BadInput, UnknownName
 from .records import Record, Shown
+from .rendering import render
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -159,16 +159,10 @@ class Report(Shown, Record):
         Raises:
             BadInput: The file cannot be written.
         """
-        from jinja2 import Environment, StrictUndefined
-
-        source = resources.files("versecraft") / "data" / "report.html.j2"
-        page = Environment(
-            autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        ).from_string(source.read_text(encoding="utf-8"))
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(page.render(report=self), encoding="utf-8")
+            path.write_text(render("report.html.j2", report=self), encoding="utf-8")
         except OSError as error:
             raise BadInput(f"{path} cannot be written: {error}. Choose another file.") from error
         return path
