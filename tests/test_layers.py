@@ -19,6 +19,7 @@ LAYERS = (
         "errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs", "rules",
         "lines", "classifier",
         "revisions", "languages", "sounds", "meters", "forms", "rendering",
+        "schemes", "clauses",
     },
     {
         "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",

@@ -112,4 +112,6 @@ def partners(letters: Sequence[str]) -> dict[int, list[int]]:
     places: dict[str, list[int]] = {}
     for n, letter in enumerate(letters):
         places.setdefault(letter, []).append(n)
-    return {n: [m for m in places[x] if m != n] for n, x in enumerate(letters) if len(places[x]) > 1}
+    return {
+        n: [m for m in places[x] if m != n] for n, x in enumerate(letters) if len(places[x]) > 1
+    }

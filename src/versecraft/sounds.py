@@ -113,11 +113,12 @@ def rhyme(a: str, b: str) -> Grade:
     Raises:
         MissingExtra: The extra `prosody` is not installed.
     """
-    return _rhyme(end_word(a), end_word(b))
+    return graded(end_word(a), end_word(b))
 
 
 @lru_cache(maxsize=1 << 17)
-def _rhyme(a: str, b: str) -> Grade:
+def graded(a: str, b: str) -> Grade:
+    """How two words rhyme that are last words already, as `end_word` gives them."""
     if not a or not b:
         return "none"
     if a == b:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
-from importlib import resources
 from typing import Annotated
 
 from pydantic import Field
 
-from ..answers import Answer, Loc, placed, plain, words_of
+from ..answers import Answer, Loc, placed, plain
 from ..hookspecs import hookimpl
 from ..kinds import Kind
+from ..phrases import cliches
 from ..prompting import Prompt
 from ..records import PoemItem
 from . import PromptTask, Task, false_quote, missing_quote, repeated
@@ -47,15 +46,6 @@ class Autopsy(Answer):
         )
 
 
-@cache
-def cliches() -> tuple[str, ...]:
-    """The list of dead phrases that ships with versecraft, one a line, for comparing."""
-    file = resources.files("versecraft") / "data" / "cliches.txt"
-    lines = file.read_text(encoding="utf-8").splitlines()
-    kept = (line for line in lines if line.strip() and not line.startswith("#"))
-    return tuple(" ".join(words_of(line)) for line in kept)
-
-
 def _content(text: str) -> set[str]:
     return {w for w in re.findall(r"[a-z']{3,}", plain(text)) if w not in _SMALL}
 
@@ -71,10 +61,9 @@ def _check(item: PoemItem, result: Autopsy) -> str | None:
         old, new = _content(finding.cliche.quote), _content(finding.replacement)
         if old and len(old & new) / len(old) >= 0.5:
             return f"the replacement {finding.replacement!r} repeats its cliché; find another image"
-        words = " ".join(words_of(finding.replacement))
-        known = next((c for c in cliches() if f" {c} " in f" {words} "), None)
-        if known:
-            return f"the replacement {finding.replacement!r} is itself a cliché ({known!r})"
+        if known := cliches(finding.replacement):
+            worn = known[0].phrase
+            return f"the replacement {finding.replacement!r} is itself a cliché ({worn!r})"
     return None
 
 

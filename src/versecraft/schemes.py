@@ -1,0 +1,120 @@
+"""Rhyme schemes: heard in a poem, and held against the scheme that a form asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .forms import laid_out, partners
+from .sounds import end_word, graded, stanzas_of
+
+_WINDOW = 4  # lines back in which a rhyme is heard
+_NEAR = 3  # lines back in which a half rhyme is
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def scheme(stanza: str) -> str:
+    """The rhyme scheme of a stanza, such as "ABAB"; of several, in groups: "ABAB CDCD".
+
+    Each line takes the letter of the nearest line, up to four lines back, whose last word it
+    rhymes with by sound, else of one that it rhymes with to the eye; else a new letter. Half
+    rhymes count only between lines that rhyme with no other, in a poem of which half the lines
+    rhyme. Beyond Z come small letters, and beyond z the letters begin anew.
+
+    Raises:
+        MissingExtra: The extra `prosody` is not installed.
+    """
+    stanzas = stanzas_of(stanza)
+    letters = iter(heard([end_word(line) for part in stanzas for line in part]))
+    return " ".join("".join(next(letters) for _ in part) for part in stanzas)
+
+
+def heard(words: Sequence[str]) -> list[str]:
+    """A letter for each last word, the same where they rhyme."""
+    found: list[int] = []
+    new = 0
+    for n, word in enumerate(words):
+        grades = [(m, graded(word, words[m])) for m in range(n - 1, max(-1, n - 1 - _WINDOW), -1)]
+        match = next((m for m, grade in grades if grade == "perfect"), None)
+        if match is None:
+            match = next((m for m, grade in grades if grade == "eye"), None)
+        found.append(new if match is None else found[match])
+        new += match is None
+    _pair_the_lonely(words, found)
+    order = {number: n for n, number in enumerate(dict.fromkeys(found))}
+    found = [order[number] for number in found]
+    return [_LETTERS[number % len(_LETTERS)] for number in found]
+
+
+def _pair_the_lonely(words: Sequence[str], found: list[int]) -> None:
+    """Joins half rhymes of lines that rhyme with none, where at least half of the lines rhyme."""
+    lonely = [n for n, number in enumerate(found) if found.count(number) == 1]
+    if 2 * len(lonely) > len(found):
+        return
+    for n in lonely:
+        near = (m for m in lonely if m < n <= m + _NEAR and found.count(found[m]) == 1)
+        for m in sorted(near, reverse=True):
+            if graded(words[n], words[m]) == "slant":
+                found[n] = found[m]
+                break
+
+
+def grouped(letters: Sequence[str], schemes: Sequence[str]) -> str:
+    """Letters in groups as a scheme has them."""
+    sizes = [len(re.findall(r"[A-Za-z]", part)) for part in schemes[0].split()]
+    out, at = [], 0
+    while at < len(letters):
+        size = sizes[len(out) % len(sizes)] or 4
+        out.append("".join(letters[at : at + size]))
+        at += size
+    return " ".join(out)
+
+
+def unmet(
+    words: Sequence[str], scheme: str, carried: bool = False
+) -> tuple[int, int, tuple[int, ...]]:
+    """Lines that a scheme wants to rhyme, how many of them do not, and which."""
+    if scheme == "AA":
+        alone = unpaired(words)
+        return len(words), len(alone), alone
+    want = partners(laid_out(scheme, len(words), carried))
+    missed = tuple(
+        n + 1
+        for n, others in want.items()
+        if all(graded(words[n], words[other]) == "none" for other in others)
+    )
+    return len(want), len(missed), missed
+
+
+def rhymed_lines(words: Sequence[str]) -> list[int]:
+    """Lines that rhyme by sound or to the eye with another word up to four lines away."""
+    found = set()
+    for n, word in enumerate(words):
+        for m in range(max(0, n - 4), n):
+            if word != words[m] and graded(word, words[m]) in ("perfect", "eye"):
+                found |= {n + 1, m + 1}
+    return sorted(found)
+
+
+def paired_share(words: Sequence[str]) -> float:
+    """Share of lines that stand in couplets."""
+    return 1 - len(unpaired(words)) / max(len(words), 1)
+
+
+def unpaired(words: Sequence[str]) -> tuple[int, ...]:
+    """Lines (from 1) outside couplets, taken one after another; a third rhyme may follow."""
+    alone, n = [], 0
+    while n < len(words):
+        if n + 1 < len(words) and graded(words[n], words[n + 1]) != "none":
+            n += 2
+        else:
+            third = n > 1 and n not in alone and graded(words[n - 1], words[n]) != "none"
+            alone += [] if third else [n + 1]
+            n += 1
+    return tuple(alone)
+
+
+def missing_from(scheme: str, words: Sequence[str], carried: bool = False) -> float:
+    """Share of the rhymes of a scheme that are not there."""
+    wanted, missed, _ = unmet(words, scheme, carried)
+    return missed / wanted if wanted else 1.0
