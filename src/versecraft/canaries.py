@@ -348,8 +348,8 @@ def lists() -> tuple[str, ...]:
 
 def specimens(answers: Iterable[Answer], of: str, each: int = 2) -> list[Specimen]:
     """The worst and the best answers: leaks first, then broken clauses, slop and restarts."""
-    ended = [a for a in answers if a.text is not None and a.text.strip()]
-    ranked = sorted(ended, key=_fault)
+    ended = {a.text: a for a in answers if a.text is not None and a.text.strip()}
+    ranked = sorted(ended.values(), key=_fault)
     best = [a for a in ranked[:each] if not a.rules]
     worst = [a for a in ranked[::-1][:each] if a not in best and any(_fault(a))]
     return [
