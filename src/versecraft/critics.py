@@ -94,7 +94,7 @@ class _Sheet:
         """A share of hits in tries, which are given for each pair, poem or session."""
         hits, tries = (sum(s[i] for s in sums) for i in (0, 1))
         n = sum(bool(s[1]) for s in sums)
-        basis = f"{hits:,.0f} of {tries:,.0f} {what}"
+        basis = f"{f'{hits:,.1f}'.removesuffix('.0')} of {tries:,.0f} {what}"
         self.add(name, share(sums, seed=self.seed), n, counted, basis, better)
 
 
@@ -112,13 +112,14 @@ def educator_figures(
     sheet = _Sheet(of, seed, [])
     _verdicts(sheet, verdicts)
     _critiques(sheet, [r for r in critiques if r.result is not None])
-    for task, readings, counted in (
-        ("comparison", verdicts, "pairs"), ("critique", critiques, "poems"),
-    ):  # fmt: skip
+    both = (("comparison", verdicts, "pairs"), ("critique", critiques, "poems"))
+    for task, readings, counted in both:
         sums = _grouped(readings, lambda r: r.result is not None)
         sheet.share(f"schema: {task}", sums, counted, "answers")
+    for task, readings, counted in both:
         sums = _grouped(readings, lambda r: sum(_quotes(r)), lambda r: len([*_quotes(r)]))
         sheet.share(f"quotes: {task}", sums, counted, "quotations")
+    for task, readings, counted in both:
         sums = _grouped(readings, lambda r: r.result is not None and r.refused is None)
         sheet.share(f"accepted: {task}", sums, counted, "answers")
     return sheet.figures
@@ -216,7 +217,7 @@ def misjudged(verdicts: Sequence[Reading], of: str, each: int = 1) -> list[Speci
             about = (
                 "A good poem that lost in both orders, to one that begins "
                 f"“{bad.text.strip().splitlines()[0]}”. It fails, was said, at "
-                f"{own[0].result.loser_failure}"
+                f"{own[0].result.loser_failure.rstrip('. ')}."
             )
             texts.append(Specimen(rank="worst", of=of, text=good.text, about=about))
     return texts[:each]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
@@ -103,7 +104,7 @@ def evaluate(
     chosen = (*briefs,)[:limit]
     pairs = _pairs(matches, corpus, seed)[:limit] if educator else []
     systems = dict.fromkeys(("poet", "educator"), system) if isinstance(system, str) else system
-    with TemporaryDirectory() as aside, ExitStack() as held:
+    with TemporaryDirectory() as aside:
         asking = _Asking(Path(into or aside), systems, samples, poem_tokens, seed)
         asked = [
             *asking.poems("poet", poet, chosen),
@@ -113,9 +114,6 @@ def evaluate(
         ]
         if before:
             before([one.plan for one in asked])
-        for backend in {id(one.plan.backend): one.plan.backend for one in asked}.values():
-            if hasattr(backend, "held"):
-                held.enter_context(backend.held())
         found = _ask(asked, budget, progress)
     sheet = _Sheet(seed)
     if poet:
@@ -192,7 +190,7 @@ class _Asking:
         like: Backends | None = None,
     ) -> list[_Asked]:
         task = _unchecked(get_task("poem"), max_tokens=self.poem_tokens)
-        names = None if like is None else set(like) if isinstance(like, Mapping) else {""}
+        names = None if like is None else list(like) if isinstance(like, Mapping) else [""]
         return [
             self._asked(_of(who, name), task, [BriefItem(brief=c.brief) for c in briefs], backend,
                         "poet", self.seed + n)
@@ -251,12 +249,20 @@ def _ask(
     asked: Sequence[_Asked], budget: float | None, progress: bool
 ) -> list[tuple[_Asked, tuple[tuple[Item, Row], ...]]]:
     found = []
-    for one in asked:
-        run = generate(one.plan, budget=budget, progress=progress)
-        if budget is not None:
-            budget = max(0.0, budget - run.cost - run.held)
-        found.append((one, tuple(zip(run.items, run.rows, strict=True))))
+    for _, same in groupby(asked, key=lambda one: id(one.plan.backend)):
+        some = list(same)
+        with _held(some[0].plan.backend):
+            for one in some:
+                run = generate(one.plan, budget=budget, progress=progress)
+                if budget is not None:
+                    budget = max(0.0, budget - run.cost - run.held)
+                found.append((one, tuple(zip(run.items, run.rows, strict=True))))
     return found
+
+
+def _held(backend: object) -> AbstractContextManager[None]:
+    """Within this a model in this process stays loaded from run to run."""
+    return backend.held() if hasattr(backend, "held") else nullcontext()
 
 
 Found = Sequence[tuple[_Asked, tuple[tuple[Item, Row], ...]]]
