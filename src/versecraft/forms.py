@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 FormName = Literal[
     "shakespearean-sonnet", "petrarchan-sonnet", "villanelle", "sestina", "haiku", "limerick",
@@ -22,6 +22,7 @@ class Contract:
 
     Attributes:
         guide: The contract in words, for a teacher's guide.
+        beyond: What it promises beyond lines, rhyme and metre, in words.
         lines: Fewest and most lines.
         by: Lines come in groups of so many.
         closing: Lines that may be left over after the last group.
@@ -39,6 +40,7 @@ class Contract:
     """
 
     guide: str
+    beyond: str | None = None
     lines: tuple[int, int] | None = None
     by: int | None = None
     closing: tuple[int, ...] = ()
@@ -63,8 +65,8 @@ def _read() -> dict[FormName, Contract]:
     file = resources.files("versecraft") / "data" / "forms.json"
     data = json.loads(file.read_text(encoding="utf-8"))
     return {
-        name: Contract(**{key: _frozen(value) for key, value in data[name].items()})
-        for name in get_args(FormName)
+        name: Contract(**{key: _frozen(value) for key, value in terms.items()})
+        for name, terms in data.items()
     }
 
 

@@ -119,19 +119,12 @@ def _hits(text: str, known: _List) -> Iterator[PhraseHit]:
     at = 0
     while at < len(words):
         begun = known.beginning(words[at][0])
-        fits = begun and [
-            (len(parts), phrase)
-            for parts, phrase in begun
-            if len(words) - at >= len(parts)
-            and all(
-                _is(w, part)
-                for (w, _), part in zip(words[at : at + len(parts)], parts, strict=True)
-            )
-        ]
+        fits = [entry for entry in begun if _stands(entry[0], words[at : at + len(entry[0])])]
         if fits:
-            size, phrase = max(fits)
-            yield PhraseHit(line=words[at][1], text=_shown(words[at : at + size]), phrase=phrase)
-            at += size
+            parts, phrase = max(fits, key=lambda entry: len(entry[0]))
+            found = words[at : at + len(parts)]
+            yield PhraseHit(line=found[0][1], text=_shown(found), phrase=phrase)
+            at += len(parts)
         else:
             at += 1
 

@@ -15,6 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from .answers import FAILURE_TYPES
 from .errors import BadInput, TaskError, UnknownName
+from .forms import CONTRACTS
 from .kinds import CHAT_TOKEN
 
 __all__ = ["Prompt"]
@@ -52,7 +53,7 @@ _ENV = ImmutableSandboxedEnvironment(
 )
 _ENV.filters["numbered"] = _numbered
 # A guide is rendered once per task, from these alone: the same bytes for every request.
-_GUIDE_GLOBALS: Mapping[str, Any] = {"failure_types": FAILURE_TYPES}
+_GUIDE_GLOBALS: Mapping[str, Any] = {"failure_types": FAILURE_TYPES, "contracts": CONTRACTS}
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Prompt:
         turn: Jinja source of the user message. Its variables are the fields of the task's input
             model. The same bytes serve generation, training and inference.
         guide: Jinja source of the teacher's system prompt: rubric, rules, exemplars. It may use
-            `failure_types` and nothing else.
+            `failure_types` and `contracts` (of the forms) and nothing else.
         persona: Whose system prompt the trained model has: "educator" or "poet".
     """
 

@@ -62,7 +62,8 @@ def _pair_the_lonely(words: Sequence[str], found: list[int]) -> None:
 def grouped(letters: Sequence[str], schemes: Sequence[str]) -> str:
     """Letters in groups as a scheme has them."""
     sizes = [len(re.findall(r"[A-Za-z]", part)) for part in schemes[0].split()]
-    out, at = [], 0
+    out: list[str] = []
+    at = 0
     while at < len(letters):
         size = sizes[len(out) % len(sizes)] or 4
         out.append("".join(letters[at : at + size]))

@@ -7,9 +7,12 @@ import warnings
 from typing import NoReturn
 
 from ..errors import VersecraftError
+from . import checking as checking
 from . import data as data
 from . import evaluation as evaluation
 from . import project as project
+from . import publishing as publishing
+from . import reporting as reporting
 from . import reviewing as reviewing
 from . import training as training
 from . import writing as writing

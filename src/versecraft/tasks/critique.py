@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from ..answers import Critique, placed
+from ..answers import Critique, Form, placed
+from ..errors import MissingExtra
 from ..hookspecs import hookimpl
 from ..kinds import Kind
 from ..prompting import Prompt
+from ..prosody import check
 from ..records import PoemItem
 from . import PromptTask, Task, false_quote, missing_quote, repeated, vague
 
@@ -32,7 +34,26 @@ def _check(item: PoemItem, result: Critique) -> str | None:
             return reason
         if _SCORE.search(f"{issue.diagnosis} {issue.direction}"):
             return "no marks out of ten; say what happens in the line"
+        if issue.type == "form_breach" and item.brief:
+            kept = _kept(poem, item.brief.form, issue.location.line)
+            if kept:
+                return f"the form is kept ({kept}); name another failure, or leave the issue out"
     return None
+
+
+def _kept(poem: str, form: Form, line: int | None) -> str | None:
+    """What was measured of a form, where all of it is kept, at the line too; else None.
+
+    Where the extra `prosody` is missing, and where rhyme cannot be told, a claim stands.
+    """
+    try:
+        report = check(poem, form)
+    except MissingExtra:
+        return None
+    clauses = [clause for clause in report.clauses if clause.name != "meter"]
+    if report.broken or any(c.holds is None or line in c.lines for c in clauses):
+        return None
+    return "; ".join(f"{c.name}: {c.found} for {c.asked}" for c in clauses)
 
 
 def _finish(item: PoemItem, result: Critique) -> Critique:
