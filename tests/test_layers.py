@@ -37,7 +37,7 @@ LAYERS = (
         "exporting", "parity",
     },
     {"workshop", "evaluating"},
-    {"project"},
+    {"project", "overview"},
     {"phases", "standing", "importing", "reviewing", "reporting"},
     {"quickstart"},
     {"", "cli", "cli.*", "testing"},

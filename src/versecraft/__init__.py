@@ -21,11 +21,13 @@ from .generating import generate
 from .hookspecs import hookimpl
 from .kinds import Kind, KindReport, classify
 from .matching import Matcher, Matches
+from .overview import WorkspaceReport
 from .planning import items, plan
 from .plugins import get_backend, get_task, get_trainer, list_backends, list_tasks
 from .prompting import Prompt
 from .records import Corpus, Example, Item, Match, Poem, Row, Usage
 from .runs import Plan, Run, read_run
+from .reporting import report
 from .sessions import Session
 from .tasks import PromptTask, Task
 from .trainers import Checkpoint, Trainer
@@ -68,6 +70,7 @@ __all__ = [
     "Usage",
     "Workshop",
     "Workspace",
+    "WorkspaceReport",
     "XRay",
     "build_dataset",
     "cancel",
@@ -87,6 +90,7 @@ __all__ = [
     "plan",
     "read_corpus",
     "read_run",
+    "report",
     "testing",
     "xray",
 ]
