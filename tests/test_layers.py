@@ -17,14 +17,14 @@ SRC = Path(__file__).parents[1] / "src" / "versecraft"
 LAYERS = (
     {
         "errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs", "rules",
-        "lines", "classifier",
+        "lines", "classifier", "lexicon",
         "revisions", "languages", "sounds", "meters", "forms", "rendering",
         "schemes", "clauses",
     },
     {
         "prompting", "backends", "training_data", "duplicates", "embedding", "formats", "loops",
         "progress", "adapters", "grammar", "weights", "bases", "cards", "tokenising", "sessions",
-        "figures",
+        "figures", "quoting",
     },
     {"tasks", "trainers", "grouping", "firewall", "xray", "sampling", "anthropic_api", "diversity"},
     {"hookspecs", "ledger", "checkpoints", "decoding", "canaries", "critics"},
@@ -34,7 +34,7 @@ LAYERS = (
     {"batching"},
     {
         "corpus", "matching", "planning", "generating", "balancing", "dataset",
-        "exporting", "parity",
+        "exporting", "parity", "publishing",
     },
     {"workshop", "evaluating"},
     {"project", "overview"},
