@@ -25,6 +25,7 @@ from .overview import WorkspaceReport
 from .planning import items, plan
 from .plugins import get_backend, get_task, get_trainer, list_backends, list_tasks
 from .prompting import Prompt
+from .publishing import publish
 from .records import Corpus, Example, Item, Match, Poem, Row, Usage
 from .runs import Plan, Run, read_run
 from .reporting import report
@@ -88,6 +89,7 @@ __all__ = [
     "list_tasks",
     "pairs_of",
     "plan",
+    "publish",
     "read_corpus",
     "read_run",
     "report",

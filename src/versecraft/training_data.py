@@ -129,10 +129,11 @@ class Split(Shown, Record):
     @property
     def digest(self) -> str:
         """A digest of the rows as they stand on disk; not of the card."""
-        train, valid = self._on_disk()
+        train, valid = self.on_disk()
         return digest(*(row.model_dump_json() for row in (*train, *valid)), f"{len(train)}")
 
-    def _on_disk(self) -> tuple[list[Example], list[Example]]:
+    def on_disk(self) -> tuple[list[Example], list[Example]]:
+        """Both sides as they are written: `meta` has the same keys in all rows."""
         blank = dict.fromkeys(sorted({k for e in (*self.train, *self.valid) for k in e.meta}), "")
         return [*_uniform(self.train, blank)], [*_uniform(self.valid, blank)]
 
@@ -152,8 +153,9 @@ class Split(Shown, Record):
         """
         folder = Path(folder)
         moved: list[str] = []
+        refuse_raw(folder)
         _refuse_foreign(folder)
-        train, valid = self._on_disk()
+        train, valid = self.on_disk()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=folder, prefix=".writing-") as aside:
@@ -286,7 +288,12 @@ def counted(values: Iterable[str | None]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _refuse_foreign(folder: Path) -> None:
+def refuse_raw(folder: Path) -> None:
+    """Refuses to write into the user's own data, be it through a link.
+
+    Raises:
+        BadInput: The folder is in `data/raw` or `data/processed`.
+    """
     # The last `data` is the workspace's own; one further up is where the user keeps workspaces.
     within = folder.resolve().as_posix().lower().rpartition("/data/")[2]
     if within.split("/")[0] in ("raw", "processed"):
@@ -294,6 +301,9 @@ def _refuse_foreign(folder: Path) -> None:
             f"{folder} is inside the user's own data ({folder.resolve()}), which is never written. "
             "Choose another folder, such as data/educator_training."
         )
+
+
+def _refuse_foreign(folder: Path) -> None:
     card = folder / "README.md"
     ours = card.is_file() and _MARK in card.read_text(encoding="utf-8", errors="replace")
     found = [name for name in _FILES if (folder / name).exists()]
@@ -317,12 +327,7 @@ def _write_lines(path: Path, records: Iterable[Record]) -> None:
 
 _CARD = """\
 ---
-language: en
-tags: [poetry, synthetic]
-configs:
-- config_name: default
-  data_files:
-{files}
+{head}
 ---
 {mark}
 # Training data for the {role}
@@ -352,12 +357,11 @@ written by the same answerers.
 | personas (digest) | {personas} |
 | prompts as installed when this was made (digests of turn, guide) | {prompts} |
 
-## Left out
+{terms}## Left out
 
 {dropped}
 
-Every one, with its reason, is in `dropped.jsonl`. Kind purity, the share of rows that are what they
-claim to be: {purity:.2%}.
+{where} Kind purity, the share of rows that are what they claim to be: {purity:.2%}.
 
 ## Length
 
@@ -369,7 +373,7 @@ rows are left out, never cut.
 ```python
 from datasets import load_dataset
 
-data = load_dataset("json", data_files={{{load}}})
+data = load_dataset({load})
 ```
 
 `messages` is what TRL and chat templates read: system, user, assistant. Train on the assistant turn
@@ -384,13 +388,42 @@ only. `meta` is where a row comes from; an empty string there means that it is n
 
 
 def _readme(split: Split) -> str:
-    card = split.card
     sides = {"train": "train.jsonl"} | ({"validation": "valid.jsonl"} if split.valid else {})
+    files = ", ".join(f'"{side}": "{name}"' for side, name in sides.items())
+    return data_card(
+        split,
+        head=f"language: en\ntags: [poetry, synthetic]\n{data_files(sides)}",
+        mark=_MARK,
+        where="Every one, with its reason, is in `dropped.jsonl`.",
+        load=f'"json", data_files={{{files}}}',
+    )
+
+
+def data_files(sides: Mapping[str, str]) -> str:
+    """The part of a card's header that says which file is which side, as YAML."""
+    files = "\n".join(f"  - split: {side}\n    path: {name}" for side, name in sides.items())
+    return f"configs:\n- config_name: default\n  data_files:\n{files}"
+
+
+def data_card(split: Split, *, head: str, mark: str, where: str, load: str, terms: str = "") -> str:
+    """The data card as Markdown.
+
+    Args:
+        split: Whose facts it tells.
+        head: The YAML header, without its fences.
+        mark: The comment by which the folder is known again.
+        where: A sentence on where the rows are that were left out.
+        load: The arguments of `load_dataset`.
+        terms: A section on licences, where there is one.
+    """
+    card = split.card
     share, tokens = card["bad_share"], card["tokens"]
     return _CARD.format(
-        files="\n".join(f"  - split: {side}\n    path: {name}" for side, name in sides.items()),
-        load=", ".join(f'"{side}": "{name}"' for side, name in sides.items()),
-        mark=_MARK,
+        head=head,
+        mark=mark,
+        where=where,
+        load=load,
+        terms=f"{terms}\n" if terms else "",
         role=split.role,
         train=len(split.train),
         valid=len(split.valid),
