@@ -377,16 +377,20 @@ def test_the_same_answers_give_the_same_report() -> None:
 def test_an_evaluation_goes_on_where_it_stopped(tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def said(n: int) -> str:
+    def said(n: int) -> str | Exception:
         asked.append(n)
-        return CLEAN
+        if n == 2 and asked.count(2) == 1:
+            return BackendError("the server is down", kind="http")
+        return cut() if n == 1 and asked.count(1) == 1 else CLEAN
 
     first = measured(said, limit=4, into=tmp_path)
     assert sorted(asked) == [0, 1, 2, 3]
+    assert first.figure("end rate").basis == "2 of 3 answers"
     report = measured(said, limit=6, into=tmp_path)
-    assert sorted(asked) == [0, 1, 2, 3, 4, 5]
-    assert report.figure("end rate").n == 6
-    assert measured(said, limit=4, into=tmp_path) == first
+    assert sorted(asked) == [0, 1, 2, 2, 3, 4, 5], "an answer that was cut is one; none is none"
+    assert report.figure("end rate").basis == "5 of 6 answers"
+    assert measured(said, limit=6, into=tmp_path) == report
+    assert len(asked) == 7
 
 
 def test_the_bill_comes_before_the_first_request() -> None:
@@ -582,9 +586,9 @@ def test_the_embedded_model_can_be_measured() -> None:
     pytest.importorskip("llama_cpp")
     report = evaluate(
         poet={"greedy": get_backend("embedded", temperature=0.0)},
-        limit=2,
-        poem_tokens=24,
+        limit=1,
+        poem_tokens=16,
         progress=False,
     )
-    assert report.figure("end rate").n == 2
+    assert report.figure("end rate").value == 0
     assert "@" in report.models["poet, greedy"]

@@ -36,6 +36,7 @@ LAYERS = (
         "corpus", "matching", "planning", "generating", "balancing", "dataset",
         "exporting", "parity", "publishing",
     },
+    {"asking"},
     {"workshop", "evaluating"},
     {"project", "overview"},
     {"phases", "standing", "importing", "reviewing", "reporting"},
