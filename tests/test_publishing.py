@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -13,14 +14,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from rows import autopsy, comparison, critique, full_set, lesson, verse
 from sources import make_poem
+from versecraft.cli import app
+from versecraft.corpus import read_corpus
 from versecraft.dataset import build_dataset
 from versecraft.errors import BadInput, MissingExtra
 from versecraft.publishing import publish, terms_of
 from versecraft.records import Corpus, Example, Message, Role
 from versecraft.training_data import Mixture, Split, read_split
+from versecraft.workspace import Workspace
 
 parquet = pytest.importorskip("pyarrow.parquet")
 yaml = pytest.importorskip("yaml")
@@ -361,3 +366,27 @@ def test_poems_that_are_answers_are_told_from_a_models(tmp_path: Path) -> None:
     folder = publish(split_of([row], role="poet"), tmp_path / "set")
     assert header(folder)["license"] == "cc0-1.0"
     assert "author (1 rows). Answers of `author` are poems of the corpus" in card(folder)
+
+
+def test_the_command_publishes_what_was_balanced(tmp_path: Path) -> None:
+    workspace = Workspace.init(tmp_path)
+    for n in range(4):
+        head = f"title: {n}\nlicence: {'MIT' if n else 'unknown'}\nsource: Mill Press"
+        file = workspace.raw / ("bad" if n < 3 else "good") / f"{n}.txt"
+        file.write_text(f"---\n{head}\n---\n{make_poem(n).text}\n", encoding="utf-8")
+    rows = [under(critique(p), p.licence) for p in read_corpus(workspace.raw).poems]
+    split_of(rows).write(workspace.data_set("educator"))
+    words = ["publish", "educator", "-w", str(tmp_path)]
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, BadInput)
+    assert "known: bad/0.txt." in str(refused.exception)
+    said = CliRunner().invoke(app, [*words, "--allow-unknown-licences", "--json"])
+    told = json.loads(said.output)
+    assert told["folder"] == str(tmp_path / "published" / "educator")
+    assert [(t["licence"], t["source"], t["poems"]) for t in told["licences"]] == [
+        ("MIT", "Mill Press", 3), ("unknown", "Mill Press", 1)
+    ]  # fmt: skip
+    into = tmp_path / "elsewhere"
+    said = CliRunner().invoke(app, [*words, "--allow-unknown-licences", "--into", str(into)])
+    assert "MIT, from Mill Press: 3 poems in 3 rows" in said.output
+    assert files(into) == files(Path(told["folder"]))
