@@ -92,7 +92,8 @@ class Review:
         return len(self._entries)
 
     def rows(self) -> list[dict[str, Any]]:
-        """A line for each row, as the page's list needs it."""
+        """A line for each row, as the page's list needs it; decisions are read anew."""
+        self._decisions = read_decisions(self._file)
         return [self.line(key) for key in self._entries]
 
     def line(self, key: str) -> dict[str, Any]:

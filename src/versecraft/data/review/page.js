@@ -34,7 +34,17 @@ function say(text, trouble = false) {
   $("#said").classList.toggle("trouble", trouble);
 }
 
-const guarded = (work) => (...args) => work(...args).catch((error) => say(error.message, true));
+const guarded = (work) => async (...args) => {
+  try {
+    return await work(...args);
+  } catch (error) {
+    return say(error.message, true);
+  }
+};
+
+// What changes the page happens one after the other, however fast keys are pressed.
+let last = Promise.resolve();
+const queued = (work) => (...args) => (last = last.then(() => guarded(work)(...args)));
 
 // The list and its filters; both stand in the address, so that a reload changes nothing.
 
@@ -55,14 +65,15 @@ function listed(row) {
     make("span", { className: "facts", textContent: facts }),
     make("span", { className: "state", textContent: row.decision === "undecided" ? "" : row.decision }),
   );
-  button.addEventListener("click", () => open(row.key));
+  button.addEventListener("click", () => openNext(row.key));
   return make("li", {}, button);
 }
 
 function mark() {
   for (const button of list.querySelectorAll("button")) {
     const on = button.dataset.key === current;
-    button.toggleAttribute("aria-current", on);
+    if (on) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
     if (on) button.scrollIntoView({ block: "nearest" });
   }
   const at = shown.findIndex((row) => row.key === current);
@@ -83,18 +94,16 @@ function change(line) {
 
 // The row on the page.
 
-const open = guarded(async (key) => {
-  if (!leave()) return;
+async function open(key) {
+  if (editor) close();
   current = key;
   loaded = null;
   mark();
-  const row = await ask(`rows/${key}`);
-  if (key !== current) return; // another one was opened meanwhile
-  loaded = row;
+  loaded = await ask(`rows/${key}`);
   draw();
   main.scrollTop = 0;
-  window.scrollTo(0, 0);
-});
+}
+const openNext = queued(open);
 
 function draw() {
   const row = loaded;
@@ -130,9 +139,11 @@ function shownPart(part, marks) {
 }
 
 function notice(problems) {
-  const said = problems.map((p) => (p.at.length ? `${p.at.join(".")}: ` : "") + p.says).join("; ");
+  const said = problems.map((p) => (p.at.length ? `${where(p.at)}: ` : "") + p.says).join("; ");
   return make("p", { className: "problem" }, `The task refuses this answer as it stands, so it makes no training rows: ${said}. Edit it to keep it.`);
 }
+
+const where = (at) => at.map((part) => (typeof part === "number" ? part + 1 : words(part))).join(", ");
 
 function original(row) {
   const body = row.bare ? verse(row.original.text) : answer(row.original, row.schema, {});
@@ -157,14 +168,17 @@ async function decide(decision, output, verb) {
   return [];
 }
 
-const go = guarded(async (step) => {
+async function go(step) {
   const key = neighbour(step);
-  if (key) await open(key);
-  else say(step > 0 ? "That was the last row of the list." : "This is the first row of the list.");
-});
+  if (!key) return say(step > 0 ? "This is the last row of the list." : "This is the first row of the list.");
+  await open(key);
+  const unsaved = drafts.size ? ` Edits that are not saved: ${drafts.size}.` : "";
+  return say(`${shown.findIndex((row) => row.key === key) + 1} of ${shown.length}: ${loaded.label}.${unsaved}`);
+}
 
 async function decideAndGoOn(decision) {
-  if (!loaded || editor) return;
+  if (editor) return say("Save the edit or leave it first.");
+  if (!loaded) return;
   const next = neighbour(1);
   if (decision === "accepted" && loaded.decision === "edited") say("The edit stands; take it back with u.");
   else await decide(decision);
@@ -176,11 +190,12 @@ async function decideAndGoOn(decision) {
 }
 
 async function undo() {
-  if (!loaded || editor) return;
-  const last = made.pop();
-  const key = last?.key ?? current;
-  const before = last?.before ?? { decision: "undecided" };
-  if (!last && loaded.decision === "undecided") return say("There is nothing to take back.");
+  if (editor) return say("Save the edit or leave it first.");
+  if (!loaded) return;
+  const latest = made.pop();
+  const key = latest?.key ?? current;
+  const before = latest?.before ?? { decision: "undecided" };
+  if (!latest && loaded.decision === "undecided") return say("There is nothing to take back.");
   const line = await ask(`rows/${key}/decision`, before);
   change(line);
   if (filters.elements.decision.value) filter();
@@ -197,8 +212,9 @@ function edit() {
   const general = make("p", { className: "problem", role: "alert" });
   const save = make("button", { type: "submit", className: "main" }, "Save ", make("kbd", { textContent: "Ctrl Enter" }));
   const cancel = make("button", { type: "button" }, "Leave ", make("kbd", { textContent: "Esc" }));
+  const discard = make("button", { type: "button", textContent: "Discard", hidden: !drafts.has(row.key) });
   const element = make("form", { className: row.bare ? "editor bare" : "editor", noValidate: true },
-    form.element, make("div", { className: "save" }, general, save, cancel));
+    form.element, make("div", { className: "save" }, general, save, cancel, discard));
   element.setAttribute("aria-label", "Edit the answer");
   const show = (problems) => {
     form.show(problems);
@@ -216,13 +232,15 @@ function edit() {
   });
   element.addEventListener("input", () => {
     drafts.set(row.key, form.get());
+    discard.hidden = false;
     clearTimeout(timer);
     timer = setTimeout(check, 300);
   });
-  const submit = guarded(async () => {
+  const submit = queued(async () => {
+    if (editor?.form !== form) return;
     clearTimeout(timer);
     const problems = await decide("edited", form.get());
-    if (problems.length) return show(problems);
+    if (problems.length) { show(problems); return; }
     drafts.delete(row.key);
     close();
     const said = $("#said").textContent;
@@ -232,6 +250,7 @@ function edit() {
   });
   element.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
   cancel.addEventListener("click", () => { close(); draw(); });
+  discard.addEventListener("click", () => { drafts.delete(row.key); close(); draw(); });
   for (const element of main.querySelectorAll(".on")) element.classList.remove("on");
   $(".reply").replaceChildren(make("h2", { textContent: `edit the ${row.bare ? "poem" : words(row.task)}` }), element);
   editor = { form, submit };
@@ -247,20 +266,17 @@ function close() {
   main.focus({ preventScroll: true });
 }
 
-function leave() {
-  if (editor) close();
-  return true;
-}
+window.addEventListener("beforeunload", (event) => { if (drafts.size) event.preventDefault(); });
 
 // Buttons and keys.
 
 const actions = {
-  next: () => go(1),
-  previous: () => go(-1),
-  accept: guarded(() => decideAndGoOn("accepted")),
-  reject: guarded(() => decideAndGoOn("rejected")),
-  edit: guarded(async () => edit()),
-  undo: guarded(undo),
+  next: queued(() => go(1)),
+  previous: queued(() => go(-1)),
+  accept: queued(() => decideAndGoOn("accepted")),
+  reject: queued(() => decideAndGoOn("rejected")),
+  edit: queued(edit),
+  undo: queued(undo),
   help: () => $("#help").showModal(),
 };
 const keys = { j: "next", k: "previous", a: "accept", r: "reject", e: "edit", u: "undo", "?": "help" };
@@ -283,12 +299,17 @@ for (const button of document.querySelectorAll("[data-do]")) {
   button.addEventListener("click", () => actions[button.dataset.do]());
 }
 $("#open-help").addEventListener("click", actions.help);
+// After a click into a filter the keys are for the row again, not for the list of options.
+let clicked = false;
+filters.addEventListener("pointerdown", () => { clicked = true; });
+filters.addEventListener("keydown", () => { clicked = false; });
 filters.addEventListener("change", () => {
+  if (clicked) main.focus({ preventScroll: true });
   filter();
-  if (!shown.some((row) => row.key === current) && shown.length) open(shown[0].key);
+  if (!shown.some((row) => row.key === current) && shown.length) openNext(shown[0].key);
 });
 
-guarded(async () => {
+queued(async () => {
   const found = await ask("rows");
   rows = found.rows;
   const tasks = [...new Set(rows.map((row) => row.task))];
