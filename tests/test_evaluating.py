@@ -125,10 +125,12 @@ def test_a_first_answer_counts_and_nothing_is_asked_twice() -> None:
 
 
 def test_an_answer_that_is_cut_has_not_ended_and_is_no_pure_poem() -> None:
-    report = measured(lambda n: cut() if n < 4 else LEAK if n == 4 else CLEAN)
+    no = BackendError("it declined", kind="refusal")
+    report = measured(lambda n: cut() if n < 4 else LEAK if n == 4 else no if n == 5 else CLEAN)
     assert report.figure("end rate").value == pytest.approx(0.6)
-    assert report.figure("kind purity").value == pytest.approx(0.5)
-    assert report.figure("leak rate").value == pytest.approx(1 / 6), "of those that ended"
+    assert report.figure("kind purity").value == pytest.approx(0.4)
+    assert report.figure("leak rate").value == pytest.approx(2 / 6), "of those that ended"
+    assert report.figure("leak: empty").value == pytest.approx(1 / 6)
     assert report.unanswered == 0
 
 
@@ -445,7 +447,7 @@ def test_entropy_is_none_for_one_type_and_most_for_all_alike() -> None:
 def test_poems_that_say_the_same_are_less_diverse_than_poems_that_do_not() -> None:
     same = [make_poem(1, lines=20).text.lower().split()] * 20
     other = [make_poem(n, lines=20).text.lower().split() for n in range(20)]
-    words = length_for(same, other)
+    words = length_for([same, other, [["few", "words"]]])
     assert words == sum(map(len, same)) // 2
     for name, better in (("distinct-2", 1), ("compression ratio", -1), ("cross-poem repeats", -1)):
         low, high = (at_length(poems, MEASURES[name], words, seed=1) for poems in (same, other))

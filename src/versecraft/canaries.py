@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Literal
 
 from .answers import Brief, Form, words_of
-from .diversity import MEASURES, Memory, Recall, at_length
+from .diversity import FEWEST, MEASURES, Memory, Recall, at_length
 from .errors import MissingExtra
 from .figures import Estimate, Figure, Specimen, Unit, mean, rate, share
 from .kinds import KindReport, classify
@@ -25,7 +25,6 @@ _FILE = "canary.jsonl"
 _REFRAINS = ("villanelle", "triolet", "pantoum", "rondeau", "sestina")
 _LOOP = 0.34  # share of lines that stand twice, above which a poem without refrain goes round
 _RHYMES = ("perfect", "eye")  # grades that count; see prosody
-FEWEST = 200  # words of which diversity says anything
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Answer:
     """What a poet answered to a canary, first time round.
 
     Attributes:
-        text: What it said; None where it did not stop by itself, and nothing was handed out.
+        text: What it said, nothing where it declined; None where it did not stop by itself.
         memory: Of the corpus it is held against, if there is one.
     """
 
@@ -233,7 +232,7 @@ def poet_figures(
     Args:
         answers: Those that came back, and those that were cut.
         of: Whose they are.
-        words: The length at which diversity is taken; 0 leaves it out.
+        words: The length at which diversity is taken.
         seed: Decides the draws.
     """
     sheet, notes = _Sheet(of, answers, seed), []
@@ -251,9 +250,10 @@ def poet_figures(
     for name in _WORN:
         sums = sheet.sums(_worn(name), lambda a: len(a.words))
         sheet.add(name, rate(sums, seed=seed), sums, "words", "per 1,000 words")
-    if words < FEWEST:
-        notes.append(f"Fewer than {2 * FEWEST:,} words were written: too few to tell diversity by.")
-    _diversity(sheet, words)
+    if sum(len(a.words) for a in answers) < FEWEST:
+        notes.append(f"{of}: fewer than {FEWEST} words, too few to tell diversity by.")
+    else:
+        _diversity(sheet, words)
     if any(a.memory for a in answers):
         _memory(sheet)
     return sheet.figures, notes
@@ -300,8 +300,6 @@ def _told(clause: str) -> Measure:
 
 def _diversity(sheet: _Sheet, words: int) -> None:
     poems = [a.words for a in sheet.answers if a.words]
-    if words < FEWEST:
-        return
     for name, measure in MEASURES.items():
         value, low, high = at_length(poems, measure, words, seed=sheet.seed)
         sheet.figures.append(
@@ -335,7 +333,7 @@ def verse_rates(poems: Sequence[str], words: int, *, seed: int) -> dict[str, flo
         sums = [(float(len(hits(t))), float(len(w))) for t, w in zip(poems, split, strict=True)]
         if estimate := rate(sums, seed=seed):
             found[name] = estimate[0]
-    if words >= FEWEST:
+    if words:
         for name, measure in MEASURES.items():
             found[name] = at_length(split, measure, words, seed=seed)[0]
     return found

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_WORDS = 8000
+FEWEST = 400
+"""Words that a set of poems must have for its diversity to say anything."""
 _HALVES = 200
 _GRAM = 5  # words in a row that chance seldom gives twice
 _LONG = 6
@@ -53,9 +55,13 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def length_for(*sets: Sequence[Sequence[str]]) -> int:
-    """Words to which sets of poems are cut to be compared: half of the smallest, at most 8,000."""
-    return min([MOST_WORDS, *(sum(map(len, poems)) // 2 for poems in sets)])
+def length_for(sets: Sequence[Sequence[Sequence[str]]]) -> int:
+    """Words to which sets of poems are cut to be compared.
+
+    Half of the smallest set of `FEWEST` words or more, at most 8,000; 0 where none is as large.
+    """
+    sizes = [size for poems in sets if (size := sum(map(len, poems))) >= FEWEST]
+    return min([MOST_WORDS, *(size // 2 for size in sizes)]) if sizes else 0
 
 
 def at_length(

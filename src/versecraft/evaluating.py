@@ -171,7 +171,8 @@ class _Sheet:
         by = _poets(found, {c.brief.text(): c for c in briefs}, memory)
         sample = [poem.text for poem in good[:_SAMPLE]]
         sets = [[a.words for a in answers] for answers in by.values()]
-        words = length_for(*sets, *([[words_of(text) for text in sample]] if sample else []))
+        sets += [[words_of(text) for text in sample]]
+        words = length_for(sets)
         human = verse_rates(sample, words, seed=self.seed) if sample else {}
         made = {of: poet_figures(a, of, words=words, seed=self.seed) for of, a in by.items()}
         for of, (figures, notes) in made.items():
@@ -231,7 +232,8 @@ def _poets(
     for one in found:
         for item, row in one.rows:
             if isinstance(item, BriefItem) and has_come(row):
-                text = row.output["text"].strip("\n").rstrip() if row.output else None
+                refused = "" if row.error and row.error.kind == "refusal" else None
+                text = row.output["text"].strip("\n").rstrip() if row.output else refused
                 canary = briefs[item.brief.text()]
                 by.setdefault(one.of, []).append(Answer(canary, text, memory))
     return by
