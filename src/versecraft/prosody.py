@@ -13,7 +13,7 @@ from statistics import median
 from typing import Literal
 
 from .answers import Form
-from .clauses import RHYMED, Clause, FormReport, check, returns
+from .clauses import CHAINED, RHYMED, Clause, FormReport, check, returns
 from .forms import CONTRACTS, FormName
 from .meters import Meter, meter
 from .schemes import heard, missing_from, paired_share, rhymed_lines, scheme
@@ -26,7 +26,6 @@ __all__ = [
 
 # Shares by which a form is known, calibrated on poems whose form is known (docs).
 _STRAY = 0.4  # so many lines of an unrhymed poem rhyme by chance
-_CHAINED = 0.25  # of the rhymes of a terza rima may be missing: a third is where nothing is chained
 _IN_SONNETS = 0.6  # of fourteen lines rhyme
 _SCHEME = 40  # characters; as long as a brief's may be
 _PROSE = 90  # characters; where half of the lines are longer, they are paragraphs
@@ -101,8 +100,8 @@ def _missing(name: FormName, words: Sequence[str]) -> float:
 
 def _of_groups(text: str, words: Sequence[str], sizes: Sequence[int]) -> FormName | None:
     threes = len(sizes) == 1 or (set(sizes[:-1]) == {3} and sizes[-1] <= 4)
-    unchained = _CHAINED if len(sizes) > 1 else _CHAINED / 2
-    if threes and len(words) > 6 and _missing("terza-rima", words) < unchained:
+    allowed = 1 - CHAINED if len(sizes) > 1 else (1 - CHAINED) / 2
+    if threes and len(words) > 6 and _missing("terza-rima", words) <= allowed:
         return "terza-rima"
     if any(size % 4 for size in sizes):
         return None

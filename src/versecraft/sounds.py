@@ -108,7 +108,7 @@ def rhyme(a: str, b: str) -> Grade:
     "perfect": alike in sound from the last stress on, in any pronunciation, or from a last
     syllable that verse may stress (eternity, sea); a word rhymes with itself. "eye": not alike in
     sound, but spelt alike there (love, prove). "slant": the vowel and a consonant after it, or
-    all consonants after it, are alike (moon, doom; bell, ball).
+    all that comes after it, are alike (lost, toss; bell, ball).
 
     Raises:
         MissingExtra: The extra `prosody` is not installed.
@@ -183,9 +183,9 @@ def _sound(phones: Phones) -> Sound | None:
 
 
 _MERGED = (
-    (re.compile(r"\b(AY|AW|OY|EY|IY|UW|OW) ER\b"), r"\1 R"),
+    (re.compile(r"\bU[HW] R\b"), "AO R"),
     (re.compile(r"\bIH R\b"), "IY R"),
-    (re.compile(r"\bUH R\b"), "AO R"),
+    (re.compile(r"\b(AY|AW|OY|EY|IY|UW|OW) ER\b"), r"\1 R"),
 )
 
 

@@ -127,20 +127,20 @@ class _Finding:
         for number, said, style in self._notes():
             notes.setdefault(number, []).append((said, style))
         letters = self.scheme.replace(" ", "")
-        table = Table(title=self.name, title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for name in ("line", "", "syll.", "rhyme", ""):
             table.add_column(name, justify="right" if name in ("line", "syll.") else "left")
         for n, line in enumerate(self.lines, start=1):
-            said = notes.get(n, [])
-            style = "bold red" if any(s == "bold red" for _, s in said) else ""
+            remarks = notes.get(n, [])
+            style = "bold red" if any(s == "bold red" for _, s in remarks) else ""
             table.add_row(
                 str(n),
                 Text(line, style=style),
                 str(self.syllables[n - 1]) if self.syllables else "",
                 letters[n - 1 : n],
-                Text("; ").join(Text(text, style=colour) for text, colour in said),
+                Text("; ").join(Text(text, style=colour) for text, colour in remarks),
             )
-        return Group(table, *self._summary())
+        return Group(Text(self.name, style="bold", overflow="fold"), table, *self._summary())
 
     def _summary(self) -> Iterator[RenderableType]:
         from ..clauses import described
