@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -458,6 +459,35 @@ def test_a_model_that_export_wrote_is_told_its_persona(tmp_path: Path) -> None:
         REQUEST
     )
     assert pen.asked[-1].system == task.prompt.render_persona()
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_a_model_in_this_process_is_loaded_once_for_a_session(
+    hold: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp")
+    real, loads = llama_cpp.llama_model_load_from_file, []
+    monkeypatch.setattr(
+        llama_cpp, "llama_model_load_from_file", lambda *a: (loads.append(a), real(*a))[1]
+    )
+    small = vc.get_backend("embedded", context=512, threads=1, concurrency=1)
+    said = Scripted(lambda request: (pen if request.schema is None else teacher)(request))
+    teacher, pen = at_odds(), Pen([FIRST, SECOND])
+
+    class Voice:
+        """Asks the small model, and says something else."""
+
+        id, concurrency, held, aclose = "voice", 1, small.held, small.aclose
+
+        async def complete(self, request: Request) -> vc.Reply:
+            with suppress(BackendError):
+                await small.complete(Request(system="", turn="Hello.", max_tokens=1))
+            return await said.complete(request)
+
+    voice = Voice()
+    session = vc.Workshop(educator=voice, poet=voice, hold=hold).write(REQUEST)
+    assert session.approved
+    assert len(loads) == (1 if hold else 6)
 
 
 def test_a_session_can_be_replayed_from_its_ledger(tmp_path: Path) -> None:

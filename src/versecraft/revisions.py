@@ -190,8 +190,8 @@ class Row(NamedTuple):
     """A line of one draft beside the line of the next that it became.
 
     Attributes:
-        mark: " " the same, "," the same words, "~" changed, "-" gone, "+" new, "!" the same words
-            although it was named.
+        mark: " " the same, "," the same words, "~" changed, "-" gone, "+" new, "!" the same words,
+            and so are all lines that were named with it.
         asked: Numbers, from 1, of the reasons that are about the earlier line.
     """
 
@@ -290,12 +290,19 @@ def _rows(one: Version, after: str) -> Iterator[Row]:
     before, later = one.text.split("\n"), after.split("\n")
     numbers = dict(_numbered(before))
     keys, new_keys = _keys(one.text), _keys(after)
-    for i, j in align(keys, new_keys):
+    pairs = align(keys, new_keys)
+    kept = {
+        numbers.get(i)
+        for i, j in pairs
+        if i is not None and j is not None and keys[i] == new_keys[j]
+    }
+    idle = {n for reason in one.reasons if kept.issuperset(reason.lines) for n in reason.lines}
+    for i, j in pairs:
         old, new = "" if i is None else before[i], "" if j is None else later[j]
         number = None if i is None else numbers.get(i)
         asked = tuple(n for n, r in enumerate(one.reasons, start=1) if number in r.lines)
         if i is not None and j is not None and keys[i] == new_keys[j]:
-            mark = "!" if asked else " " if old == new else ","
+            mark = "!" if number in idle else " " if old == new else ","
         elif not new.strip():
             mark = "-" if old.strip() else " "
         else:

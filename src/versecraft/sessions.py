@@ -76,13 +76,13 @@ class Round(Record):
         return self.critique.model_copy(update={"issues": issues, "approved": False})
 
     def reasons(self) -> list[Reason]:
-        """What was asked: the issues, each with the changes to its lines, then the other ones."""
-        critique, brief = self.to_mend(), self.revision_brief
+        """What was measured, the issues with the changes to their lines, and the other changes."""
+        brief, issues = self.revision_brief, self.critique.issues if self.critique else ()
         asked = [
             (lines_of(c.location.quote, self.draft), c) for c in (brief.change if brief else ())
         ]
-        found = []
-        for issue in critique.issues if critique else ():
+        found = [Reason(c.lines, f"measured, {said_of(c)}") for c in self.breaches or ()]
+        for issue in issues:
             lines = lines_of(issue.location.quote, self.draft)
             own = [c for at, c in asked if set(at) & set(lines)]
             asked = [(at, c) for at, c in asked if c not in own]
@@ -94,9 +94,9 @@ class Round(Record):
 
 
 def _issue(clause: Clause, round: Round) -> Issue:
-    """A broken clause as an issue, at the first line that breaks it, else at the last line."""
+    """A broken clause as an issue, at the last line that breaks it or the last of all."""
     lines = [line.strip() for line in round.draft.split("\n") if line.strip()]
-    number = clause.lines[0] if clause.lines else len(lines)
+    number = clause.lines[-1] if clause.lines else len(lines)
     line = lines[number - 1]
     where = f" (lines {', '.join(map(str, clause.lines[:8]))})" if clause.lines else ""
     return Issue.model_construct(
@@ -104,7 +104,7 @@ def _issue(clause: Clause, round: Round) -> Issue:
         location=Loc(
             quote=line if len(line) <= 160 else line[:160].rpartition(" ")[0], line=number
         ),
-        diagnosis=f"Measured: the form is broken. {said_of(clause).capitalize()}{where}."[:280],
+        diagnosis=f"Measured, not judged: the form is broken. Its {said_of(clause)}{where}."[:280],
         direction=f"Recast what breaks it, so that the {clause.name} is {clause.asked}."[:280],
         severity="must_fix",
     )
