@@ -16,7 +16,7 @@ from .sessions import Session
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Bill", "Curve", "Left", "Purity", "Set", "WorkspaceReport"]
+__all__ = ["Bill", "Curve", "Left", "Purity", "Set", "Sitting", "WorkspaceReport"]
 
 
 class Bill(Record):
@@ -110,6 +110,19 @@ class Left(Record):
     file: str = ""
 
 
+class Sitting(Record):
+    """A session of the workshop.
+
+    Attributes:
+        folder: Where it stands, as seen from the workspace.
+        trouble: Why it has not ended, where it has not.
+    """
+
+    folder: str
+    session: Session
+    trouble: str = ""
+
+
 class WorkspaceReport(Shown, Record):
     """A run as one page. Shows in a notebook; `write` makes a file that needs no other one.
 
@@ -118,9 +131,7 @@ class WorkspaceReport(Shown, Record):
         pairs: Ten of the matches, drawn by the seed, of `matched`.
         sets: The data sets of both models.
         purity: At the five places where the role firewall stands.
-        sessions: How many sessions of the workshop there are; `session` is the newest that has a
-            revision, else the newest.
-        trouble: Why that session has not ended, where it has not.
+        sittings: Of the `sessions` that there are, the newest that has a revision, and the newest.
         missing: For each part that is not there yet, the command that makes it.
     """
 
@@ -136,8 +147,7 @@ class WorkspaceReport(Shown, Record):
     curves: tuple[Curve, ...] = ()
     evaluation: Report | None = None
     sessions: int = 0
-    session: Session | None = None
-    trouble: str = ""
+    sittings: tuple[Sitting, ...] = ()
     left: tuple[Left, ...] = ()
     notes: tuple[str, ...] = ()
     missing: Mapping[str, str] = {}

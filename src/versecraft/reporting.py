@@ -18,7 +18,7 @@ from .errors import BadInput, VersecraftError
 from .figures import Report
 from .firewall import LEAKS
 from .ledger import read_records, read_rows
-from .overview import Bill, Curve, Left, Purity, Set, WorkspaceReport
+from .overview import Bill, Curve, Left, Purity, Set, Sitting, WorkspaceReport
 from .project import Project, steps
 from .records import Dropped, Role, Row, digest
 from .sessions import FILE, Session
@@ -89,8 +89,7 @@ class _Gathering:
         sets = self._sets()
         curves = tuple(self._curves())
         evaluation = self._evaluation()
-        session, folder, sessions = self._session()
-        sitting = [one for one in asked if folder and one.file.startswith(f"{folder}/")]
+        sittings = self._sittings(asked)
         return WorkspaceReport(
             name=self.place.root.name,
             made=date.today().isoformat(),
@@ -103,9 +102,8 @@ class _Gathering:
             purity=tuple(_purity(asked, sets, curves, evaluation)),
             curves=curves,
             evaluation=evaluation,
-            sessions=sessions,
-            session=session,
-            trouble=_trouble(session, sitting),
+            sessions=len(sittings),
+            sittings=tuple(_telling(sittings)),
             left=tuple(self._left(corpus.dropped if corpus else (), asked)),
             notes=tuple(self.notes),
             missing=self.missing,
@@ -176,20 +174,22 @@ class _Gathering:
         self.missing["evaluation"] = "versecraft run final"
         return None
 
-    def _session(self) -> tuple[Session | None, str, int]:
-        """The newest session with a revision, else the newest; its folder; how many there are."""
-        found: list[tuple[Session, str]] = []
+    def _sittings(self, asked: list[_Asked]) -> list[Sitting]:
+        """The sessions, the newest last."""
+        found = []
         for file in sorted(self.place.root.glob(f"sessions/*/{FILE}"), key=_when):
+            folder = file.parent.relative_to(self.place.root).as_posix()
+            own = [one for one in asked if one.file.startswith(f"{folder}/")]
             try:
-                folder = file.parent.relative_to(self.place.root).as_posix()
-                found.append((Session.read(file), folder))
+                session = Session.read(file)
+                found.append(
+                    Sitting(folder=folder, session=session, trouble=_trouble(session, own))
+                )
             except BadInput as error:
                 self.notes.append(str(error))
         if not found:
             self.missing["workshop"] = 'versecraft write "a sonnet about rust"'
-            return None, "", 0
-        revised = [one for one in found if len(one[0].rounds) > 1]
-        return *(revised or found)[-1], len(found)
+        return found
 
     def _left(self, dropped: Iterable[Dropped], asked: Iterable[_Asked]) -> Iterator[Left]:
         """Everything that was left out, by place and reason."""
@@ -217,6 +217,13 @@ class _Gathering:
 
 def _when(file: Path) -> tuple[float, Path]:
     return file.stat().st_mtime, file
+
+
+def _telling(sittings: list[Sitting]) -> list[Sitting]:
+    """The newest that has a revision, and the newest; often it is one."""
+    revised = [one for one in sittings if len(one.session.rounds) > 1]
+    newest = [one for one in sittings[-1:] if one not in revised[-1:]]
+    return [*revised[-1:], *newest]
 
 
 def _grouped(place: str, dropped: Iterable[Dropped], file: str) -> Iterator[Left]:
@@ -327,11 +334,11 @@ def _first_answers(place: str, of: str, rows: list[Row], command: str) -> Purity
     return Purity(place=place, of=of, share=first / len(came), says=says)
 
 
-def _trouble(session: Session | None, sittings: Iterable[_Asked]) -> str:
+def _trouble(session: Session, asked: Iterable[_Asked]) -> str:
     """Why a session stands still: the last failure in its ledger."""
-    if session is None or session.stopped:
+    if session.stopped:
         return ""
-    failed = [row for one in sittings for row in one.rows if row.error]
+    failed = [row for one in asked for row in one.rows if row.error]
     last = max(failed, key=lambda row: row.finished, default=None)
     if last is None or last.error is None:
         return session.why_stopped
