@@ -12,6 +12,7 @@ from . import data as data
 from . import evaluation as evaluation
 from . import project as project
 from . import publishing as publishing
+from . import quickstart as quickstart
 from . import reporting as reporting
 from . import reviewing as reviewing
 from . import training as training
