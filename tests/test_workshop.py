@@ -507,7 +507,7 @@ def test_the_session_of_the_sample_is_replayed(tmp_path: Path) -> None:
     done = typed("write", request, "-w", str(tmp_path / "demo"))
     assert done.exit_code == 0
     assert "(Form: scheme: asked ABAB, found ABAB CDEF" in done.stdout
-    assert "100% of the lines to be changed changed, 0% of the other lines" in done.stdout
+    assert "(Changed: 100% of the lines named, 0% of the others.)" in done.stdout
     assert done.stdout.endswith("The wave is yours. Sign at the end.\n")
     (folder,) = (tmp_path / "demo" / "sessions").iterdir()
     session = Session.read(folder)
@@ -759,7 +759,7 @@ def test_the_command_shows_each_step_and_the_poem_last(room: Path) -> None:
         "Brief", "Draft 1", "Critique of draft 1", "Brief for the revision of draft 1",
         "Draft 2", "Critique of draft 2",
     ]  # fmt: skip
-    assert "100% of the lines to be changed changed, 0% of the other lines" in done.stdout
+    assert "(Changed: 100% of the lines named, 0% of the others.)" in done.stdout
     assert "Draft 2 is approved" in done.stdout
     assert "The educator is scripted:played" in done.stderr
     (folder,) = (room / "sessions").iterdir()

@@ -19,11 +19,12 @@ _ENGLISH = frozenset(
     "the and of to is was with that it his her you for not but they she he my from are at this "
     "what when who we have had be by an all into out up there".split()
 )
+# Of German, Dutch, French, Spanish, Italian, Portuguese, Swedish, Danish, Polish; not of English
 _OTHERS = frozenset(
-    # German, Dutch, French, Spanish, Italian and Portuguese; no word that English has too
     "und der das ist nicht ein eine einen mit sich auf den dem ich wir sie von zu wie im noch het "
-    "een en niet dat zijn op voor les et est une dans qui pas nous sur du au je elle el los las y "
-    "con por del una uno su como il di che gli della nel mi um uma não os da em ao".split()
+    "een en niet dat zijn op voor van mijn ons les et est une dans qui pas nous sur du au je elle "
+    "el los las y con por del una uno su como il di che gli della nel mi um uma não os da em ao "
+    "och att inte som på är det og ikke af jeg nie się na jest że jak".split()
 )
 
 

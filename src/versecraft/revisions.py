@@ -255,7 +255,7 @@ class Diff:
         verse = "white-space:pre-wrap;vertical-align:top;padding:0 .8em;font-family:Georgia,serif"
         lines = []
         for row in rows:
-            colour = f";background:{_COLOURS[row.mark]}" if row.mark in _COLOURS else ""
+            colour = f";color:#222;background:{_COLOURS[row.mark]}" if row.mark in _COLOURS else ""
             links = " ".join(f'<a href="#{name}-{n}">{n}</a>' for n in row.asked)
             lines.append(
                 f'<tr><td title="{_MEANINGS[row.mark]}">{row.mark.strip()}</td>'

@@ -130,6 +130,8 @@ class _Teller:
         self.status.stop()
 
     def tell(self, step: Step) -> None:
+        from rich.markup import escape
+
         title = {
             "brief": "Brief",
             "poem": f"Draft {step.number}",
@@ -137,11 +139,12 @@ class _Teller:
             "revision_brief": f"Brief for the revision of draft {step.number}",
         }[step.task]
         if step.session is None:
+            waiting = f"{title}: asking {step.by} …"
             if self.console.is_terminal:
-                self.status.update(f"{title} …")
+                self.status.update(escape(waiting))
                 self.status.start()
             else:
-                say(f"{title}: asking {step.by} …")
+                say(waiting)
             return
         self.status.stop()
         if self.silent:
@@ -159,13 +162,10 @@ def _measured(draft: Round) -> list[str]:
     lines = [f"(Form: {said_of(clause)}.)" for clause in draft.breaches or ()]
     if change := draft.changes:
         shares = [
-            f"{share:.0%} of the {what} changed"
-            for share, what in (
-                (change.targeted, "lines to be changed"),
-                (change.collateral, "other lines"),
-            )
+            f"{share:.0%} of the {what}"
+            for share, what in ((change.targeted, "lines named"), (change.collateral, "others"))
             if share is not None
         ]
         lost = f"; lost: {', '.join(change.lost)}" if change.lost else ""
-        lines.append(f"({', '.join(shares)}{lost}.)")
+        lines.append(f"(Changed: {', '.join(shares)}{lost}.)")
     return lines
