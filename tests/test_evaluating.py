@@ -157,6 +157,12 @@ def test_a_poem_that_begins_again_is_a_restart_and_a_refrain_is_none() -> None:
     assert report.figure("restart rate").value == pytest.approx(0.1)
 
 
+def test_what_a_brief_avoids_is_missed_in_the_poem() -> None:
+    avoided = BRIEFS[3].brief.avoid[0].upper()
+    report = measured(lambda n: f"{CLEAN}\nand {avoided}" if n == 3 else CLEAN)
+    assert report.figure("avoidance").value == pytest.approx(0.9)
+
+
 def test_forms_are_held_to_their_clauses_and_rhymes_to_their_scheme() -> None:
     pytest.importorskip("pronouncing")
     forms = [b.brief.form for b in BRIEFS]

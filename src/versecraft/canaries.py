@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
-from typing import Literal
 
-from .answers import Brief, Form, words_of
+from .answers import Brief, Form, says, words_of
 from .diversity import FEWEST, MEASURES, Memory, Recall, at_length
 from .errors import MissingExtra
-from .figures import Estimate, Figure, Specimen, Unit, mean, rate, share
+from .figures import Figure, Sheet, Specimen, Sums, mean, rate, tried
 from .kinds import KindReport, classify
 from .phrases import CLICHE_LIST, SLOP_LIST, PhraseHit, cliches, slop
 from .prosody import check, end_word, rhyme
@@ -24,6 +23,7 @@ __all__ = ["Answer", "Canary", "canaries", "poet_figures", "specimens", "verse_r
 _FILE = "canary.jsonl"
 _REFRAINS = ("villanelle", "triolet", "pantoum", "rondeau", "sestina")
 _LOOP = 0.34  # share of lines that stand twice, above which a poem without refrain goes round
+_TELLING = 8  # words in a row that are worth showing
 _RHYMES = ("perfect", "eye")  # grades that count; see prosody
 
 
@@ -80,6 +80,11 @@ class Answer:
         if not self.said.strip():
             return frozenset({"empty"})
         return frozenset(line.rule for line in self.kind.lines)
+
+    @cached_property
+    def avoided(self) -> list[str]:
+        """What it says although the brief avoids it."""
+        return [phrase for phrase in self.canary.brief.avoid if says(self.said, phrase)]
 
     @cached_property
     def words(self) -> list[str]:
@@ -158,6 +163,7 @@ MEANS: dict[str, str] = {
     "they said is not handed out, so no other figure sees them.",
     "restart rate": "Answers that begin again: the first three lines come back, or, without a "
     "refrain, more than a third of the lines stand twice.",
+    "avoidance": "Answers in which nothing stands that the brief says to avoid.",
     "form kept": "Answers that break no clause of the form that the brief asks for.",
     "form": "The same by clause, where it can be told.",
     "rhyme": "Of the pairs of lines that should rhyme, those that do, for the ear or for the eye.",
@@ -175,53 +181,30 @@ MEANS: dict[str, str] = {
 }
 
 
-@dataclass
-class _Sheet:
-    """Collects the figures of one poet."""
+def _ended(answer: Answer) -> bool:
+    return answer.text is not None
 
-    of: str
-    answers: Sequence[Answer]
-    seed: int
-    figures: list[Figure] = field(default_factory=list)
+
+def _one(answer: Answer) -> float:
+    return 1
+
+
+class _Sheet(Sheet):
+    """The figures of a poet, taken by brief."""
+
+    def __init__(self, of: str, answers: Sequence[Answer], *, seed: int) -> None:
+        super().__init__(of, MEANS, seed=seed)
+        self.answers = answers
 
     def sums(
-        self,
-        hits: Measure,
-        tries: Measure = lambda a: 1,
-        among: Callable[[Answer], bool] = lambda a: a.text is not None,
-    ) -> list[tuple[float, float]]:
+        self, hits: Measure, tries: Measure = _one, among: Callable[[Answer], bool] = _ended
+    ) -> Sums:
         """Hits and tries of each brief."""
         by: dict[int, list[Answer]] = {}
         for answer in self.answers:
             if among(answer):
                 by.setdefault(answer.canary.number, []).append(answer)
         return [(float(sum(map(hits, own))), float(sum(map(tries, own)))) for own in by.values()]
-
-    def add(
-        self,
-        name: str,
-        found: Estimate | None,
-        sums: Sequence[tuple[float, float]],
-        what: str = "answers",
-        unit: Unit = "share",
-        better: Literal["low", "high"] | None = "low",
-    ) -> None:
-        if found is None:
-            return
-        value, low, high = found
-        hits, tries = (sum(s[i] for s in sums) for i in (0, 1))
-        basis = f"{hits:,.0f} of {tries:,.0f} {what}" if what else f"{tries:,.0f} answers"
-        self.figures.append(
-            Figure(
-                name=name, of=self.of, value=value, low=low, high=high,
-                n=sum(bool(s[1]) for s in sums), counted="briefs", unit=unit, better=better,
-                basis=basis, means=MEANS[name.partition(":")[0]],
-            )
-        )  # fmt: skip
-
-    def share(self, name: str, sums: list[tuple[float, float]], what: str = "answers", *,
-              better: Literal["low", "high"] = "low") -> None:  # fmt: skip
-        self.add(name, share(sums, seed=self.seed), sums, what, better=better)
 
 
 def poet_figures(
@@ -235,21 +218,28 @@ def poet_figures(
         words: The length at which diversity is taken.
         seed: Decides the draws.
     """
-    sheet, notes = _Sheet(of, answers, seed), []
-    sheet.share("kind purity", sheet.sums(_is_pure, among=_any), better="high")
-    sheet.share("leak rate", sheet.sums(lambda a: bool(a.rules)))
+    sheet, notes = _Sheet(of, answers, seed=seed), []
+    sheet.share("kind purity", sheet.sums(_is_pure, among=_any), "briefs", "answers")
+    leaks = [("leak rate", sheet.sums(lambda a: bool(a.rules)))]
     for rule in sorted({rule for a in answers if a.text is not None for rule in a.rules}):
-        sheet.share(f"leak: {rule}", sheet.sums(_breaks(rule)))
-    ended = sheet.sums(_has_ended, among=_any)
-    sheet.share("end rate", ended, better="high")
-    sheet.share("restart rate", sheet.sums(lambda a: a.restarts))
+        leaks.append((f"leak: {rule}", sheet.sums(_breaks(rule))))
+    for name, sums in leaks:
+        sheet.share(name, sums, "briefs", "answers", better="low")
+    sheet.share("end rate", sheet.sums(_ended, among=_any), "briefs", "answers")
+    restarts = sheet.sums(lambda a: a.restarts)
+    sheet.share("restart rate", restarts, "briefs", "answers", better="low")
+    sheet.share("avoidance", sheet.sums(lambda a: not a.avoided), "briefs", "answers")
     try:
         _form(sheet)
     except MissingExtra as error:
         notes.append(f"Form and rhyme are left out. {error}")
     for name in _WORN:
         sums = sheet.sums(_worn(name), lambda a: len(a.words))
-        sheet.add(name, rate(sums, seed=seed), sums, "words", "per 1,000 words")
+        sheet.add(
+            name, rate(sums, seed=seed), tried(sums), "briefs",
+            f"{sum(h for h, _ in sums):,.0f} in {sum(w for _, w in sums):,.0f} words",
+            unit="per 1,000 words", better="low",
+        )  # fmt: skip
     if sum(len(a.words) for a in answers) < FEWEST:
         notes.append(f"{of}: fewer than {FEWEST} words, too few to tell diversity by.")
     else:
@@ -271,23 +261,18 @@ def _any(answer: Answer) -> bool:
     return True
 
 
-def _has_ended(answer: Answer) -> bool:
-    return answer.text is not None
-
-
 def _is_pure(answer: Answer) -> bool:
     return answer.text is not None and not answer.rules
 
 
 def _form(sheet: _Sheet) -> None:
-    told = [a for a in sheet.answers if a.text is not None]
     kept = sheet.sums(lambda a: all(a.clauses.values()))
-    names = list(dict.fromkeys(name for a in told for name in a.clauses))
     rhymes = sheet.sums(lambda a: a.rhymes[0], lambda a: a.rhymes[1])
-    sheet.share("form kept", kept, better="high")
-    for name in names:
-        sheet.share(f"form: {name}", sheet.sums(_holds(name), _told(name)), better="high")
-    sheet.share("rhyme", rhymes, "asked rhymes", better="high")
+    sheet.share("form kept", kept, "briefs", "answers")
+    for name in dict.fromkeys(name for a in filter(_ended, sheet.answers) for name in a.clauses):
+        sums = sheet.sums(_holds(name), _told(name))
+        sheet.share(f"form: {name}", sums, "briefs", "answers")
+    sheet.share("rhyme", rhymes, "briefs", "asked rhymes")
 
 
 def _holds(clause: str) -> Measure:
@@ -301,27 +286,24 @@ def _told(clause: str) -> Measure:
 def _diversity(sheet: _Sheet, words: int) -> None:
     poems = [a.words for a in sheet.answers if a.words]
     for name, measure in MEASURES.items():
-        value, low, high = at_length(poems, measure, words, seed=sheet.seed)
-        sheet.figures.append(
-            Figure(
-                name=name, of=sheet.of, value=value, low=low, high=high, n=len(poems),
-                counted="answers", basis=f"at {words:,} words", means=MEANS[name],
-                unit="ratio" if name == "compression ratio" else "share",
-                better="high" if name == "distinct-2" else "low",
-            )
+        sheet.add(
+            name, at_length(poems, measure, words, seed=sheet.seed), len(poems), "answers",
+            f"at {words:,} words", unit="ratio" if name == "compression ratio" else "share",
+            better="high" if name == "distinct-2" else "low",
         )  # fmt: skip
 
 
 def _memory(sheet: _Sheet) -> None:
     for name, famous in (("verbatim", False), ("verbatim, famous briefs", True)):
-        sums = sheet.sums(lambda a: a.recall.known, lambda a: a.recall.grams, _ended(famous=famous))
-        sheet.share(name, sums, "five-word runs")
+        sums = sheet.sums(lambda a: a.recall.known, lambda a: a.recall.grams, _is_famous(famous))
+        sheet.share(name, sums, "briefs", "five-word runs", better="low")
     sums = sheet.sums(lambda a: a.recall.longest)
-    runs = [hits / tries for hits, tries in sums]
-    sheet.add("longest run", mean(runs, seed=sheet.seed), sums, "", "words")
+    longest = mean([words / answers for words, answers in sums], seed=sheet.seed)
+    count = f"{sum(answers for _, answers in sums):,.0f} answers"
+    sheet.add("longest run", longest, tried(sums), "briefs", count, unit="words", better="low")
 
 
-def _ended(famous: bool) -> Callable[[Answer], bool]:
+def _is_famous(famous: bool) -> Callable[[Answer], bool]:
     return lambda a: a.text is not None and a.canary.famous == famous
 
 
@@ -374,25 +356,27 @@ def _fault(answer: Answer) -> tuple[float, ...]:
         bool(answer.rules),
         answer.restarts,
         len(answer.kind.lines) / lines,
-        len(_broken(answer)) + 50 * worn / max(1, len(answer.words)),
+        len(_broken(answer)) + len(answer.avoided) + 50 * worn / max(1, len(answer.words)),
     )
 
 
 def _about(answer: Answer) -> Iterator[str]:
     if answer.kind.lines:
-        rules = ", ".join(sorted(answer.rules))
+        rules = ", ".join(sorted(answer.rules)).replace("_", " ")
         yield f"Lines that are not poem: {len(answer.kind.lines)} ({rules})."
     if answer.restarts:
         yield "It begins again."
     if broken := _broken(answer):
         yield f"Of the form it breaks: {', '.join(broken)}."
     if worn := [hit for hits in answer.worn.values() for hit in hits]:
-        yield f"Worn phrases: {', '.join(dict.fromkeys(hit.phrase for hit in worn))}."
-    if answer.memory and answer.recall.where:
+        yield f"Worn phrases: {'; '.join(dict.fromkeys(hit.text for hit in worn))}."
+    if answer.avoided:
+        yield f"The brief avoids, and it says: {'; '.join(answer.avoided)}."
+    if answer.memory and answer.recall.longest >= _TELLING:
         where = answer.recall.where
         yield (
             f"{answer.recall.longest} words in a row also stand in "
-            f"{where.title or 'a poem of the corpus'}: “{answer.recall.words}”."
+            f"{(where and where.title) or 'a poem of the corpus'}: “{answer.recall.words}”."
         )
-    if not (answer.kind.lines or broken or answer.restarts or worn):
-        yield "A poem that keeps its form."
+    if not any(_fault(answer)):
+        yield "A poem that keeps to its brief, as far as can be counted."

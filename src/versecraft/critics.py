@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from .answers import FAILURE_TYPES, Critique, Loc, locate, plain
-from .figures import Estimate, Figure, Specimen, Unit, entropy, share
+from .figures import Better, Figure, Sheet, Specimen, entropy
 from .records import Item, Match, PairItem, Poem, digest
 from .sessions import Session
 from .tasks import vague
@@ -57,47 +56,6 @@ MEANS: dict[str, str] = {
 }
 
 
-@dataclass
-class _Sheet:
-    of: str
-    seed: int
-    figures: list[Figure]
-
-    def add(
-        self,
-        name: str,
-        found: Estimate | None,
-        n: int,
-        counted: str,
-        basis: str = "",
-        better: Literal["low", "high"] | None = "high",
-        unit: Unit = "share",
-    ) -> None:
-        if found is None:
-            return
-        value, low, high = found
-        self.figures.append(
-            Figure(
-                name=name, of=self.of, value=value, low=low, high=high, n=n, counted=counted,
-                basis=basis, unit=unit, better=better, means=MEANS[name.partition(":")[0]],
-            )
-        )  # fmt: skip
-
-    def share(
-        self,
-        name: str,
-        sums: Sequence[tuple[float, float]],
-        counted: str,
-        what: str,
-        better: Literal["low", "high"] | None = "high",
-    ) -> None:
-        """A share of hits in tries, which are given for each pair, poem or session."""
-        hits, tries = (sum(s[i] for s in sums) for i in (0, 1))
-        n = sum(bool(s[1]) for s in sums)
-        basis = f"{f'{hits:,.1f}'.removesuffix('.0')} of {tries:,.0f} {what}"
-        self.add(name, share(sums, seed=self.seed), n, counted, basis, better)
-
-
 def educator_figures(
     verdicts: Sequence[Reading], critiques: Sequence[Reading], of: str, *, seed: int
 ) -> list[Figure]:
@@ -109,7 +67,7 @@ def educator_figures(
         of: Whose they are.
         seed: Decides the draws.
     """
-    sheet = _Sheet(of, seed, [])
+    sheet = Sheet(of, MEANS, seed=seed)
     _verdicts(sheet, verdicts)
     _critiques(sheet, [r for r in critiques if r.result is not None])
     both = (("comparison", verdicts, "pairs"), ("critique", critiques, "poems"))
@@ -144,29 +102,28 @@ def right(reading: Reading) -> bool:
     return winner.quality == "good"
 
 
-def _verdicts(sheet: _Sheet, verdicts: Sequence[Reading]) -> None:
+def _verdicts(sheet: Sheet, verdicts: Sequence[Reading]) -> None:
     told = [r for r in verdicts if r.result is not None]
     sheet.share("critic accuracy", _grouped(told, right), "pairs", "verdicts")
     both = [(hits, tries) for hits, tries in _grouped(told, right) if tries == 2]
     same = [(float(hits != 1), 1.0) for hits, _ in both]
     sheet.share("consistency", same, "pairs", "pairs in both orders")
     first = _grouped(told, lambda r: r.result.winner == "A")
-    sheet.share("first position", first, "pairs", "verdicts", None)
+    sheet.share("first position", first, "pairs", "verdicts", better=None)
 
 
-def _critiques(sheet: _Sheet, critiques: Sequence[Reading]) -> None:
-    for name, quality, better in (
-        ("approval of good", "good", "high"), ("approval of bad", "bad", "low"),
-    ):  # fmt: skip
+def _critiques(sheet: Sheet, critiques: Sequence[Reading]) -> None:
+    sides: tuple[tuple[str, Better], ...] = (("good", "high"), ("bad", "low"))
+    for quality, better in sides:
         some = [r for r in critiques if r.item.poems[0].quality == quality]
         sums = _grouped(some, lambda r: r.result.approved)
-        sheet.share(name, sums, f"{quality} poems", "critiques", better)  # type: ignore[arg-type]
+        sheet.share(f"approval of {quality}", sums, f"{quality} poems", "critiques", better=better)
     types = list(FAILURE_TYPES)
     counts = [[sum(i.type == t for i in r.result.issues) for t in types] for r in critiques]
     named = [row for row in counts if any(row)]
     issues = sum(map(sum, named))
     found = entropy(named, seed=sheet.seed)
-    sheet.add("issue types", found, len(named), "poems", f"{issues:,} issues", None, "bits")
+    sheet.add("issue types", found, len(named), "poems", f"{issues:,} issues", unit="bits")
     sums = _grouped(
         critiques,
         lambda r: sum(vague(i.direction) is None for i in r.result.issues),
@@ -263,8 +220,8 @@ def period_words(
         scores = model.decision_function(rows)
         gaps = [scores[places[m.good.id]] - scores[places[m.bad.id]] for m in held]
         hits += [(float(np.heaviside(round(gap, 9), 0.5)), 1.0) for gap in gaps]
-    sheet = _Sheet(of, seed, [])
-    sheet.share("accuracy by period words", hits, "pairs", "pairs", None)
+    sheet = Sheet(of, MEANS, seed=seed)
+    sheet.share("accuracy by period words", hits, "pairs", "pairs", better=None)
     return sheet.figures[0] if sheet.figures else None
 
 
@@ -278,7 +235,7 @@ def _archaic(poem: Poem) -> list[float]:
 
 def loop_figures(sessions: Sequence[Session], *, seed: int) -> list[Figure]:
     """What the revisions of sessions changed, and whether approvals hold."""
-    sheet = _Sheet("loop", seed, [])
+    sheet = Sheet("loop", MEANS, seed=seed)
     revised = [[r.changes for r in s.rounds if r.changes] for s in sessions]
 
     def sums(hits: Callable[[Any], float], tries: Callable[[Any], float]) -> Any:
@@ -287,17 +244,16 @@ def loop_figures(sessions: Sequence[Session], *, seed: int) -> list[Figure]:
     named = sums(lambda c: len({*c.named} & {*c.changed}), lambda c: len(c.named))
     sheet.share("targeted change", named, "sessions", "named lines")
     others = sums(lambda c: len({*c.changed} - {*c.named}), lambda c: c.lines - len(c.named))
-    sheet.share("collateral change", others, "sessions", "other lines", "low")
-    sheet.share(
-        "regression", sums(lambda c: bool(c.lost), lambda c: 1), "sessions", "revisions", "low"
-    )
+    sheet.share("collateral change", others, "sessions", "other lines", better="low")
+    lost = sums(lambda c: bool(c.lost), lambda c: 1)
+    sheet.share("regression", lost, "sessions", "revisions", better="low")
     ended = [
         (float(bool(s.rounds[s.best - 1].defects if s.best else True)), 1.0)
         for s in sessions
         if s.stopped == "approved"
     ]
-    sheet.share("approved with open defects", ended, "sessions", "approvals", "low")
+    sheet.share("approved with open defects", ended, "sessions", "approvals", better="low")
     said = [[r for r in s.rounds if r.critique and r.critique.approved] for s in sessions]
     against = [(float(sum(bool(r.defects) for r in own)), float(len(own))) for own in said]
-    sheet.share("approvals contradicted", against, "sessions", "approving critiques", "low")
+    sheet.share("approvals contradicted", against, "sessions", "approving critiques", better="low")
     return sheet.figures

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Unit = Literal["share", "per 1,000 words", "ratio", "bits", "words"]
+Better = Literal["low", "high"] | None
+Sums = Sequence[tuple[float, float]]
+"""Hits and tries of each brief, pair, poem or session."""
+
+Estimate = tuple[float, float, float]
 
 METHOD = (
     "Intervals hold 95 %: the percentile bootstrap (Efron and Tibshirani 1993, ch. 13) over "
@@ -51,7 +56,7 @@ class Figure(Record):
     unit: Unit = "share"
     basis: str = ""
     baselines: Mapping[str, float] = {}
-    better: Literal["low", "high"] | None = None
+    better: Better = None
     means: str = ""
 
     @property
@@ -211,10 +216,62 @@ def beside(figures: Sequence[Figure], others: Mapping[str, Mapping[str, float]])
     return found
 
 
+class Sheet:
+    """The figures of one model, as they are taken.
+
+    Args:
+        of: Whose they are.
+        means: What each figure says, by its name or the name of its family.
+        seed: Decides the draws.
+    """
+
+    def __init__(self, of: str, means: Mapping[str, str], *, seed: int) -> None:
+        self.of = of
+        self.means = means
+        self.seed = seed
+        self.figures: list[Figure] = []
+
+    def add(
+        self,
+        name: str,
+        found: Estimate | None,
+        n: int,
+        counted: str,
+        basis: str,
+        *,
+        unit: Unit = "share",
+        better: Better = None,
+    ) -> None:
+        """Takes a figure down; nothing where there is none."""
+        if found is None:
+            return
+        value, low, high = found
+        self.figures.append(
+            Figure(
+                name=name, of=self.of, value=value, low=low, high=high, n=n, counted=counted,
+                basis=basis, unit=unit, better=better, means=self.means[name.partition(":")[0]],
+            )
+        )  # fmt: skip
+
+    def share(
+        self, name: str, sums: Sums, counted: str, what: str, *, better: Better = "high"
+    ) -> None:
+        """Takes the share of hits in tries down, which are given for each brief, pair or poem."""
+        found = share(sums, seed=self.seed)
+        self.add(name, found, tried(sums), counted, f"{_of(sums)} {what}", better=better)
+
+
+def tried(sums: Sums) -> int:
+    """How many independent things had tries."""
+    return sum(bool(tries) for _, tries in sums)
+
+
+def _of(sums: Sums) -> str:
+    hits, tries = (sum(s[i] for s in sums) for i in (0, 1))
+    return f"{f'{hits:,.1f}'.removesuffix('.0')} of {tries:,.0f}"
+
+
 # Estimates. Each gives value, low and high.
-
-
-Estimate = tuple[float, float, float]
 
 
 def bootstrap(
@@ -242,32 +299,32 @@ def bootstrap(
     return value, float(low), float(high)
 
 
-def share(hits: Sequence[tuple[float, float]], *, seed: int) -> Estimate | None:
+def share(hits: Sums, *, seed: int) -> Estimate | None:
     """The share of hits in tries over independent things; None where there were no tries.
 
     Where all or none are hits, resampling shows no spread: the other end is then Clopper and
     Pearson's (Biometrika 26, 1934) for as many things as had tries.
     """
-    tried = [(hit, tries) for hit, tries in hits if tries]
-    if not tried:
+    some = [(hit, tries) for hit, tries in hits if tries]
+    if not some:
         return None
-    value, low, high = bootstrap(tried, lambda s: s[..., 0] / s[..., 1], seed=seed)
-    slack = 1 - _TAIL ** (1 / len(tried))
+    value, low, high = bootstrap(some, lambda s: s[..., 0] / s[..., 1], seed=seed)
+    slack = 1 - _TAIL ** (1 / len(some))
     return value, (1 - slack if value == 1 else low), (slack if value == 0 else high)
 
 
-def rate(hits: Sequence[tuple[float, float]], *, per: float = 1000, seed: int) -> Estimate | None:
+def rate(hits: Sums, *, per: float = 1000, seed: int) -> Estimate | None:
     """Hits per so many tries (words); None where there were none.
 
     Where there are no hits, the upper end is Garwood's (Biometrika 28, 1936) for a count of 0.
     """
     from math import log
 
-    tried = [(hit, tries) for hit, tries in hits if tries]
-    if not tried:
+    some = [(hit, tries) for hit, tries in hits if tries]
+    if not some:
         return None
-    value, low, high = bootstrap(tried, lambda s: per * s[..., 0] / s[..., 1], seed=seed)
-    return value, low, (high if value else -log(_TAIL) * per / sum(tries for _, tries in tried))
+    value, low, high = bootstrap(some, lambda s: per * s[..., 0] / s[..., 1], seed=seed)
+    return value, low, (high if value else -log(_TAIL) * per / sum(tries for _, tries in some))
 
 
 def mean(values: Sequence[float], *, seed: int) -> Estimate | None:
