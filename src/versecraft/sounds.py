@@ -92,8 +92,10 @@ def end_word(line: str) -> str:
 @lru_cache(maxsize=4096)
 def words_in(line: str) -> tuple[str, ...]:
     """The words of a line for listening: lower case, straight apostrophes, no accents."""
-    text = unicodedata.normalize("NFD", line.lower().translate(_UNIFIED))
-    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = line.lower().translate(_UNIFIED)
+    if not text.isascii():
+        letters = unicodedata.normalize("NFD", text)
+        text = "".join(c for c in letters if not unicodedata.combining(c))
     return tuple(w for w in map(_bare, _WORD.findall(text)) if w)
 
 
@@ -143,6 +145,8 @@ def _alike(a: Sound, b: Sound) -> bool:
 
 def _spelt_alike(a: str, b: str) -> bool:
     """Whether two words rhyme to the eye; a weak last syllable needs the consonant before it."""
+    if a[-1] != b[-1]:
+        return False
     ours, theirs = _SPELT.search(a), _SPELT.search(b)
     same = ours is not None and theirs is not None and ours[0] == theirs[0]
     three = len(a) > 2 and len(b) > 2 and a[-3:] == b[-3:]
