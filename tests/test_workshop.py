@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -488,6 +489,30 @@ def test_a_model_in_this_process_is_loaded_once_for_a_session(
     session = vc.Workshop(educator=voice, poet=voice, hold=hold).write(REQUEST)
     assert session.approved
     assert len(loads) == (1 if hold else 6)
+
+
+def test_a_model_that_is_held_keeps_the_guides_of_both_roles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp")
+    real, tokens = llama_cpp.llama_decode, []
+    monkeypatch.setattr(
+        llama_cpp,
+        "llama_decode",
+        lambda ctx, batch: (tokens.append(batch.n_tokens), real(ctx, batch))[1],
+    )
+    small = vc.get_backend("embedded", context=512, threads=1, concurrency=2)
+
+    async def ask(turn: str) -> None:
+        for guide in ("Read closely. " * 40, "Write a poem. " * 40):
+            with suppress(BackendError):
+                await small.complete(Request(system=guide, turn=turn, max_tokens=1))
+
+    with small.held():
+        asyncio.run(ask("One."))
+        first = sum(tokens)
+        asyncio.run(ask("Two."))
+        assert sum(tokens) - first < first / 5
 
 
 def test_a_session_can_be_replayed_from_its_ledger(tmp_path: Path) -> None:

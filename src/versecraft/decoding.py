@@ -263,7 +263,9 @@ class _Decoder:
             if (n := _common(sequence.held, job.prompt)) > shared:
                 shared, source = n, sequence
         shared = min(shared, len(job.prompt) - 1)  # the last one's logits are wanted
-        place = source if source in free else min(free, key=lambda s: len(s.held))
+        # What is mostly another prompt stays, such as a guide that will be wanted again.
+        same = source in free and 2 * shared >= len(source.held)
+        place = source if same else min(free, key=lambda s: len(s.held))
         if place is source:
             if not self.lib.llama_memory_seq_rm(self.memory, place.number, shared, -1):
                 shared = 0
