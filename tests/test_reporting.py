@@ -167,7 +167,7 @@ def test_the_evaluation_is_the_evaluation_page_itself(demo: Workspace) -> None:
     found = vc.report(demo)
     assert found.evaluation == measured
     (pure,) = [one for one in found.purity if one.place == "the trained poet"]
-    assert pure.share == 1 - measured.figure("leak rate").value
+    assert pure.share == measured.figure("kind purity").value == 0
     text = found.html()
     for figure in measured.figures:
         assert html.escape(figure.means, quote=False) in text.replace("&#39;", "'")

@@ -116,11 +116,13 @@ class Sitting(Record):
     Attributes:
         folder: Where it stands, as seen from the workspace.
         trouble: Why it has not ended, where it has not.
+        answer: The last answer that was of no use, where that is why.
     """
 
     folder: str
     session: Session
     trouble: str = ""
+    answer: str = ""
 
 
 class WorkspaceReport(Shown, Record):

@@ -214,6 +214,6 @@ def said(made: Made) -> str:
         )
         return f"{name}: {card['steps']} steps in {card['seconds']:,.0f} s; {loss}"
     if isinstance(what, Report):
-        found = [f for f in what.figures if f.name in ("leak rate", "critic accuracy")]
+        found = [f for f in what.figures if f.name in ("kind purity", "critic accuracy")]
         return "; ".join(f"{f.of}: {f.name} {f.says(f.value)} ({f.basis})" for f in found)
     return f"{name}, {made.path.stat().st_size / 1e6:,.0f} MB"

@@ -182,8 +182,9 @@ class _Gathering:
             own = [one for one in asked if one.file.startswith(f"{folder}/")]
             try:
                 session = Session.read(file)
+                trouble, answer = _trouble(session, own)
                 found.append(
-                    Sitting(folder=folder, session=session, trouble=_trouble(session, own))
+                    Sitting(folder=folder, session=session, trouble=trouble, answer=answer)
                 )
             except BadInput as error:
                 self.notes.append(str(error))
@@ -302,13 +303,12 @@ def _purity(
         yield _unknown("what carries loss", "both models", "versecraft run interim")
     for curve in curves:
         rows = curve.card["rows"]["train"] + curve.card["rows"]["valid"]
-        says = f"x-ray of {rows:,} rows: a prompt in the loss or a cut answer stops a training"
+        says = f"{rows:,} rows under the x-ray; a fault would have stopped the training"
         yield Purity(place="what carries loss", of=curve.model, share=1.0, says=says)
-    poets = [f for f in evaluation.figures if f.name == "leak rate"] if evaluation else []
+    poets = [f for f in evaluation.figures if f.name == "kind purity"] if evaluation else []
     for figure in poets:
-        low, high = figure.says(1 - figure.high), figure.says(1 - figure.low)
-        says = f"leaks: {figure.basis}; 95 %: {low} to {high} pure"
-        yield Purity(place="the trained poet", of=figure.of, share=1 - figure.value, says=says)
+        says = f"{figure.basis}; 95 %: {figure.says(figure.low)} to {figure.says(figure.high)}"
+        yield Purity(place="the trained poet", of=figure.of, share=figure.value, says=says)
     if not poets:
         yield _unknown("the trained poet", "canary briefs", "versecraft run final")
     drafts = [
@@ -334,13 +334,15 @@ def _first_answers(place: str, of: str, rows: list[Row], command: str) -> Purity
     return Purity(place=place, of=of, share=first / len(came), says=says)
 
 
-def _trouble(session: Session, asked: Iterable[_Asked]) -> str:
-    """Why a session stands still: the last failure in its ledger."""
+def _trouble(session: Session, asked: Iterable[_Asked]) -> tuple[str, str]:
+    """Why a session stands still, and the last answer that was of no use."""
     if session.stopped:
-        return ""
+        return "", ""
     failed = [row for one in asked for row in one.rows if row.error]
     last = max(failed, key=lambda row: row.finished, default=None)
     if last is None or last.error is None:
-        return session.why_stopped
+        return session.why_stopped, ""
+    reason, _, answer = last.error.message.partition("\nThe answer was: ")
     name = last.task.replace("_", " ")
-    return f"No {name} came of use, asked {last.attempts} times: {last.error.message}"
+    times = "once" if last.attempts == 1 else f"{last.attempts} times"
+    return f"No {name} of use came, asked {times}: {reason.rstrip('.')}.", answer
