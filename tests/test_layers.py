@@ -38,6 +38,7 @@ LAYERS = (
     },
     {"asking"},
     {"workshop", "evaluating"},
+    {"steps"},
     {"project", "overview"},
     {"phases", "standing", "importing", "reviewing", "reporting"},
     {"quickstart"},

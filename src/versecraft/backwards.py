@@ -64,6 +64,8 @@ def pairs_of(run: Run[Any, Any]) -> Iterator[Example]:
     Args:
         run: Of the task `brief`, on items of `requests_of`.
     """
+    if not any(isinstance(item, RequestItem) and item.poem for item in run.items):
+        return
     task = get_task("poem")
     for item, brief in run.answers():
         poem = getattr(item, "poem", None)

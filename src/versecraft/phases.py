@@ -166,12 +166,13 @@ def _model(project: Project, role: Role, name: str, phase: str) -> Iterator[Made
     folder = project.workspace.inside(f"models/{name}")
     try:
         checkpoint = project.train(role, name)  # at once where it has finished
-    except BadInput as error:
+    except BadInput:
         if not (facts_in(folder) or {}).get("finished"):
             raise
         warnings.warn(
-            f"{error} It is kept. To train it anew: versecraft reset models/{name} --yes, then "
-            f"versecraft run {phase}",
+            f"models/{name} was trained on other data or with other settings than today's, and is "
+            f"kept. Train it anew with: versecraft reset models/{name} --yes, then versecraft run "
+            f"{phase}",
             RuntimeWarning,
             stacklevel=2,
         )

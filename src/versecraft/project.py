@@ -1,59 +1,34 @@
-"""A project: its steps, which task is done on what and by whom, and where the answers lie."""
+"""A project: a workspace with what it holds: poems, matches, answers, data sets, models."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from .backends import Backend, BatchBackend
-from .backwards import pairs_of, requests_of
+from .backwards import pairs_of
 from .balancing import Balancer
 from .batches import Journal
 from .checkpoints import write_whole
 from .corpus import read_corpus
 from .dataset import build_dataset
 from .decisions import read_decisions
-from .errors import BadInput, UnknownName
+from .errors import BadInput
 from .exporting import export
 from .ledger import read_rows
 from .matching import Matcher, Matches
 from .planning import items, plan
-from .plugins import get_task, get_trainer, list_tasks
-from .records import Corpus, Example, Item, Poem, Record, RevisionItem, Role, digest
+from .plugins import get_task, get_trainer
+from .records import Corpus, Example, Item, Poem, Role, digest
 from .runs import Plan, Run, read_run
+from .steps import PHASES, Step, steps
 from .trainers import Checkpoint, read_checkpoint
 from .training_data import Mixture, Split, read_split
 from .workspace import Workspace
 
 __all__ = ["PHASES", "Project", "Step", "steps"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One task of a phase.
-
-    Attributes:
-        phase: "seed", "interim", "poet", or a plugin's name.
-        task: The task's name.
-        backend: "opus", "local", or a backend's spec.
-        items: Makes the items from a project.
-        file: Where the phase leaves the answers, for people and other tools.
-        after: The task whose answers the items are made from, if they are.
-        most: How many items there will be at the most, where something must be made before.
-        leaves: What is written there: the answered rows, unless a step says otherwise.
-    """
-
-    phase: str
-    task: str
-    backend: str
-    items: Callable[[Project], Iterable[Any]]
-    file: str
-    after: str | None = None
-    most: Callable[[Project], int] = lambda _: 0
-    leaves: Callable[[Project, Step], Iterable[Record]] = lambda p, step: p.run(step).rows
 
 
 class Project:
@@ -195,10 +170,10 @@ class Project:
             if self.workspace.ledger(step.phase, step.task).is_file():
                 yield self.run(step)
 
-    def examples(self, phase: str | None = None) -> Iterator[Example]:
-        """The training rows of every step that has a ledger, or of those of one phase."""
+    def examples(self, phase: str | None = None, role: Role | None = None) -> Iterator[Example]:
+        """The training rows of every step that has a ledger; those of one phase, of one role."""
         for run in self.runs(phase):
-            yield from _examples(run)
+            yield from _examples(run, role)
 
     def spent(self) -> float:
         """Dollars that all ledgers have cost so far."""
@@ -232,7 +207,7 @@ class Project:
             min_tasks=settings.balance.min_tasks if min_tasks is None else min_tasks,
             seed=seed,
         ).balance(
-            (e for run in runs for e in _examples(run) if e.role == role),
+            (e for run in runs for e in _examples(run, role)),
             dropped=[d for run in runs if run.task.role == role for d in run.dropped],
         )
         data = build_dataset(
@@ -284,9 +259,9 @@ class Project:
 
     def left(self, step: Step) -> str:
         """What a step has to leave: its answered rows or the pairs they make, a line each."""
-        return "".join(
-            row.model_dump_json(exclude_none=True) + "\n" for row in step.leaves(self, step)
-        )
+        if step.leaves == "pairs":
+            return "".join(row.model_dump_json() + "\n" for row in self.examples(role="poet"))
+        return "".join(row.model_dump_json(exclude_none=True) + "\n" for row in self.run(step).rows)
 
     def leave(self, step: Step) -> Path:
         """Writes what a step has to leave where its phase leaves it."""
@@ -296,128 +271,8 @@ class Project:
         return file
 
 
-def _examples(run: Run) -> Iterator[Example]:
-    yield from run.examples()
-    yield from pairs_of(run)
-
-
-def _seed_critiques(p: Project) -> Iterable[Any]:
-    return [*p.corpus.bad, *p.good(0, p.workspace.settings.quotas.good_critiques)]
-
-
-def _more_critiques(p: Project) -> Iterable[Any]:
-    quotas = p.workspace.settings.quotas
-    return p.good(quotas.good_critiques, quotas.more_critiques)
-
-
-def _revision_briefs(p: Project) -> Iterable[Any]:
-    # Bad poems come first in the critiques, so the quota goes to them before the good ones; an
-    # approved poem needs no revision.
-    made = items(get_task("revision_brief"), p.run(_step("critique")))
-    unfinished = [i for i in made if isinstance(i, RevisionItem) and not i.critique.approved]
-    return unfinished[: p.workspace.settings.quotas.revision_briefs]
-
-
-def _briefs(p: Project) -> Iterable[Any]:
-    backwards = requests_of(p.good(0, p.workspace.settings.quotas.backwards))
-    return [*p.workspace.lines("requests"), *backwards]
-
-
-def _pairs(p: Project, _: Step) -> Iterable[Record]:
-    """Brief and poem: those of the answers, and those made backwards from good poems."""
-    return (e for e in p.examples() if e.role == "poet")
-
-
-def _in_pairs(p: Project) -> int:
-    wanted = p.workspace.settings.matching
-    return len(p.corpus.bad) * wanted.k * (2 if wanted.orders == "both" else 1)
-
-
-def _poems(p: Project) -> Iterable[Any]:
-    # A brief that was made from a poem has its poem.
-    asked = [i for i in p.items(_step("brief")) if not i.poems]
-    run = p.run_of(_step("brief"), asked)
-    return items(get_task("poem"), run)
-
-
-PHASES: dict[str, tuple[Step, ...]] = {
-    "seed": (
-        Step("seed", "critique", "opus", _seed_critiques, "data/annotated/critiques_seed.jsonl"),
-        Step(
-            "seed", "comparison", "opus", Project.matches, "data/annotated/comparisons.jsonl",
-            most=_in_pairs,
-        ),
-        Step(
-            "seed", "revision_brief", "opus", _revision_briefs,
-            "data/educator_training/revision_briefs_seed.jsonl",
-            "critique",
-            lambda p: p.workspace.settings.quotas.revision_briefs,
-        ),
-    ),
-    "interim": (
-        Step(
-            "interim", "brief", "local", _briefs, "data/educator_training/briefs.jsonl",
-        ),
-        Step(
-            "interim", "autopsy", "local", lambda p: p.corpus.bad, "data/annotated/autopsies.jsonl"
-        ),
-        Step(
-            "interim", "lesson", "local", lambda p: p.workspace.lines("questions"),
-            "data/educator_training/lessons.jsonl",
-        ),
-        Step(
-            "interim", "critique", "local", _more_critiques, "data/annotated/critiques.jsonl"
-        ),
-    ),
-    "poet": (
-        Step(
-            "poet", "poem", "opus", _poems, "data/poet_training/pairs.jsonl", "brief",
-            lambda p: len(p.workspace.lines("requests")), _pairs,
-        ),
-    ),
-}  # fmt: skip
-"""The steps of each phase that asks a model, in their order."""
-
-
-def steps(name: str | None = None) -> list[Step]:
-    """The steps of a phase or of a task; of all phases and plugins when no name is given.
-
-    Raises:
-        UnknownName: There is no phase and no task of that name.
-    """
-    built_in = [step for phase in PHASES.values() for step in phase]
-    if name in PHASES:
-        return list(PHASES[name])
-    if name in {step.task for step in built_in}:
-        return [_step(name)]
-    others = [t.name for t in list_tasks() if t.name not in {step.task for step in built_in}]
-    if name is None:
-        return built_in + [_plugin_step(other) for other in others]
-    if name in others:
-        return [_plugin_step(name)]
-    raise UnknownName("task or phase", name, [*PHASES, *(s.task for s in built_in), *others])
-
-
-def _step(task: str) -> Step:
-    return next(step for phase in PHASES.values() for step in phase if step.task == task)
-
-
-def _plugin_step(name: str) -> Step:
-    """A plugin's task is done on all poems, matches or lines, by what its input needs."""
-    task = get_task(name)
-    phase, _, short = name.rpartition("/")
-    needed = {f.annotation for f in task.input.model_fields.values() if f.is_required()}
-
-    def sources(p: Project) -> Iterable[Any]:
-        if needed == {Poem}:
-            return _seed_critiques(p)
-        if needed == {str}:
-            return p.workspace.lines("requests")
-        if Poem in needed:
-            return p.matches()
-        raise BadInput(
-            f"Which items {name} works on cannot be told from its input model. Call "
-            "versecraft.plan from Python with items of your own."
-        )
-
-    return Step(phase or short, name, task.backend, sources, f"data/annotated/{name}.jsonl")
+def _examples(run: Run, role: Role | None = None) -> Iterator[Example]:
+    if role in (None, run.task.role):
+        yield from run.examples()
+    if role in (None, "poet"):
+        yield from pairs_of(run)
