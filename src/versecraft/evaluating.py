@@ -110,7 +110,9 @@ def evaluate(
         sheet.figures += loop_figures(sessions, seed=seed)
     sheet.count(found)
     if not sheet.figures:
-        raise BadInput(f"Nothing could be measured. {' '.join(sheet.notes)} Mend it, and go on.")
+        raise BadInput(
+            f"Nothing could be measured. {' '.join(sheet.notes)} Mend that, then evaluate again."
+        )
     items = {
         "canary briefs": len(chosen) if poet else 0,
         "poems": sum(len(one.rows) for one in found if one.of.startswith("poet")),
@@ -208,7 +210,8 @@ class _Sheet:
                     "educator is asked is partly a matter of period. Match by length and period."
                 )
         own = beside(made["educator"], others)
-        self.figures += [*own[:1], *([period] if period else []), *own[1:]]
+        told = own[:1] if own and own[0].name == "critic accuracy" else []
+        self.figures += [*told, *([period] if period else []), *own[len(told) :]]
 
     def count(self, found: Sequence[Asked]) -> None:
         """Notes what has no answer for reasons that are not the model's."""
@@ -216,7 +219,8 @@ class _Sheet:
         self.unanswered = len(rows)
         for kind, n in sorted(Counter(row.error.kind for row in rows if row.error).items()):
             some = next(r.error.message for r in rows if r.error and r.error.kind == kind)
-            self.notes.append(f"Left out: {n:,} without an answer ({kind}), such as: {some[:120]}")
+            why = some.partition("\n")[0][:120].rstrip(". ")
+            self.notes.append(f"Left out: {n:,} without an answer ({kind}), such as: {why}.")
 
 
 def _readings(found: Sequence[Asked], who: str, task: str) -> Iterator[Reading]:
