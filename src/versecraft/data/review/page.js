@@ -120,7 +120,7 @@ function draw() {
   if (row.problems.length) reply.append(notice(row.problems));
   reply.append(row.bare ? verse(row.output.text) : answer(row.output, row.schema, row.places));
   if (row.decision === "edited") reply.append(original(row));
-  const article = make("article", { className: pair ? "pair" : "" },
+  const article = make("article", { className: pair ? "pair" : "", data: { key: row.key } },
     head, make("div", { className: "parts" }, ...parts), reply);
   article.setAttribute("aria-label", `${words(row.task)}: ${row.label}`);
   main.replaceChildren(article);

@@ -21,7 +21,9 @@ export function verse(text, marks = []) {
     if (line.trim()) {
       number += 1;
       if (number % 5 === 0) row.dataset.number = number;
-      row.append(...segments(line, at, marks));
+      const indent = line.length - line.trimStart().length;
+      if (indent) row.append(make("span", { className: "indent", textContent: line.slice(0, indent) }));
+      row.append(...segments(line.slice(indent), at + indent, marks));
     } else {
       row.append("\n");
     }
