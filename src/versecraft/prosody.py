@@ -135,7 +135,8 @@ def form_of(text: str) -> Form:
     """A contract that a poem keeps, for a brief that it could answer.
 
     The name is that of `detect_form`, "free-verse" where there is none; lines, scheme and metre
-    are the poem's own. A scheme longer than a brief may hold (40 characters) is left out.
+    are the poem's own. Rhymes that fit no scheme of 40 characters, the most that a brief may
+    hold, cannot be promised: the contract then says "none", and `check` finds it broken.
 
     Raises:
         MissingExtra: The extra `prosody` is not installed.
