@@ -201,6 +201,8 @@ def said(made: Made) -> str:
     if isinstance(what, Run):
         lost = f", {what.failed + what.refused} refused or failed" if what.errors() else ""
         task = what.task.name.replace("_", " ")
+        if not what.rows:
+            return f"{task}: nothing to ask"
         return f"{task}: {what.answered + what.cached} of {len(what.rows)} answered{lost}"
     if isinstance(what, Mixture):
         share = what.report()["bad_share"]["got"]
