@@ -151,14 +151,10 @@ class _NoAnswer(Exception):
     """A question without an answer of use."""
 
     def __init__(self, task: str, number: int, by: str, row: Row) -> None:
-        name = task.replace("_", " ")
-        what = f"a {name}" if task == "brief" else f"a {name} for draft {number}"
-        what = f"draft {number}" if task == "poem" else what
-        self.kind, self.reason, self.said = (
-            "stale",
-            "an answer of before fails the checks of today",
-            "",
-        )
+        name = f"a {task.replace('_', ' ')}" if task != "poem" else f"draft {number}"
+        what = name if task in ("brief", "poem") else f"{name} for draft {number}"
+        # A row with an answer that the checks of today refuse, as they are not those of then.
+        self.kind, self.reason, self.said = "stale", "its answer fails the checks of today", ""
         if row.error:
             self.kind = row.error.kind
             self.reason, _, self.said = row.error.message.partition("\nThe answer was: ")
