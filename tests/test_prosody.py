@@ -328,6 +328,13 @@ def test_rhyme_in_another_language_cannot_be_told() -> None:
     assert clause(check(words, "quatrains"), "scheme").holds is None
 
 
+@pytest.mark.parametrize("scheme", ["abcb", " ", "x1", "42", "R"])
+def test_an_odd_scheme_is_read_as_well_as_it_can_be(scheme: str) -> None:
+    form = Form(name="quatrains", lines=(9, 3), scheme=scheme, meter="none", feet=0)
+    assert clause(check(BALLAD, form), "scheme").holds is True
+    assert clause(check(BALLAD, form), "lines").holds is False
+
+
 def test_an_unknown_form_is_an_error_that_names_those_there_are() -> None:
     with pytest.raises(UnknownName, match="villanelle"):
         check(SONNET, "sonet")  # type: ignore[arg-type]

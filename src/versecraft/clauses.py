@@ -117,7 +117,8 @@ def check(text: str, form: FormName | Form) -> FormReport:
 
 def _lines(form: FormName | Form, asked: Contract, count: int) -> Clause | None:
     if isinstance(form, Form):
-        counts: range = range(form.lines[0], form.lines[1] + 1)
+        low, high = form.lines[:2]
+        counts = range(low, max(low, high) + 1)
     elif asked.lines:
         counts = range(asked.lines[0], asked.lines[1] + 1, asked.by or 1)
     else:
@@ -155,8 +156,7 @@ def _scheme(schemes: Sequence[str], asked: Contract, lines: Sequence[str]) -> Cl
     if not schemes or not lines:
         return None
     words = [end_word(line) for line in lines]
-    letters = grouped(heard(words), schemes)
-    holds: bool | None = None
+    holds: bool | None
     if schemes[0] == "none":
         rhymed = rhymed_lines(words)
         share = len(rhymed) / len(words)
@@ -166,7 +166,9 @@ def _scheme(schemes: Sequence[str], asked: Contract, lines: Sequence[str]) -> Cl
         wanted, missed, amiss = min(
             (unmet(words, s, asked.carried) for s in schemes), key=lambda u: u[1] / max(u[0], 1)
         )
-        found = f"{letters}; {wanted - missed} of {wanted} lines rhyme as asked"
+        found = (
+            f"{grouped(heard(words), schemes)}; {wanted - missed} of {wanted} lines rhyme as asked"
+        )
         holds = missed <= (1 - (CHAINED if asked.carried else RHYMED)) * wanted
     if sum(map(bool, map(pronounced, filter(None, words)))) < _KNOWN * len(words):
         holds = None

@@ -92,7 +92,9 @@ def laid_out(scheme: str, lines: int, carried: bool = False) -> list[str]:
     Returns:
         A name for each line; lines that are to rhyme have the same one.
     """
-    letters = [found[0] for found in re.findall(r"[A-Z]\d?", scheme)]
+    letters = [found[0] for found in re.findall(r"[A-Z]\d?", scheme.upper())]
+    if not letters:
+        return [f"{n}" for n in range(lines)]
     if len(letters) >= lines:
         return letters[:lines]
     out: list[str] = []

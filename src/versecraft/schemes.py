@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from .forms import laid_out, partners
@@ -48,20 +49,21 @@ def heard(words: Sequence[str]) -> list[str]:
 
 def _pair_the_lonely(words: Sequence[str], found: list[int]) -> None:
     """Joins half rhymes of lines that rhyme with none, where at least half of the lines rhyme."""
-    lonely = [n for n, number in enumerate(found) if found.count(number) == 1]
+    times = Counter(found)
+    lonely = {n for n, number in enumerate(found) if times[number] == 1}
     if 2 * len(lonely) > len(found):
         return
-    for n in lonely:
-        near = (m for m in lonely if m < n <= m + _NEAR and found.count(found[m]) == 1)
-        for m in sorted(near, reverse=True):
-            if graded(words[n], words[m]) == "slant":
+    for n in sorted(lonely):
+        for m in range(n - 1, max(-1, n - 1 - _NEAR), -1):
+            if {n, m} <= lonely and graded(words[n], words[m]) == "slant":
                 found[n] = found[m]
+                lonely -= {n, m}
                 break
 
 
 def grouped(letters: Sequence[str], schemes: Sequence[str]) -> str:
     """Letters in groups as a scheme has them."""
-    sizes = [len(re.findall(r"[A-Za-z]", part)) for part in schemes[0].split()]
+    sizes = [len(re.findall(r"[A-Za-z]", part)) for part in schemes[0].split()] or [4]
     out: list[str] = []
     at = 0
     while at < len(letters):
