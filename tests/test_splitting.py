@@ -34,6 +34,7 @@ from versecraft.records import Example, Message, Poem
 from versecraft.training_data import Mixture, Split, read_examples
 
 STEADY = settings(deadline=None, derandomize=True, max_examples=60)
+REST = "at the stove\nit holds its water\na spoon lies by\nthe lid is off\nno one has come"
 PAGES = "ladder kettle gravel orchard pigeon lantern saddle teacup puddle railing hammer".split()
 
 
@@ -206,17 +207,17 @@ def test_a_poet_row_that_is_not_a_poem_is_dropped(answer: str, reason: str) -> N
 def test_a_poem_may_keep_what_its_revision_brief_quotes() -> None:
     line = "the long blue kettle on the stove at night"
     draft = Poem(text=f"{line}\nand so on", quality="good")
-    assert reasons(poet([verse("again", f"{line}\nholds its water", draft)])) == {}
+    assert reasons(poet([verse("again", f"{line}\n{REST}", draft)])) == {}
 
 
 def test_a_row_of_the_poet_may_hold_what_the_check_on_poems_lets_stand() -> None:
-    text = "the kettle waits\nKeep: left\nat the stove"
+    text = f"the kettle waits\nKeep: left\n{REST}"
     assert reasons(poet([verse("the steps", text)])) == {}
 
 
 def test_a_poem_that_says_what_its_brief_avoids_is_dropped_but_is_no_leak() -> None:
     avoided = "broken heart, tears like rain, sands of time"
-    row = verse("the steps", f"the kettle waits\n{avoided}")
+    row = verse("the steps", f"the kettle waits\n{avoided}\n{REST}")
     split = poet([row, verse("other steps", stanza(2))])
     assert reasons(split) == {"avoided_said": 1}
     assert split.card["kind_purity"] == 1

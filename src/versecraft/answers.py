@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from .errors import BadInput
@@ -168,13 +168,12 @@ class Form(Answer):
         if not found:
             raise BadInput(f"{text[:80]!r} is no form. Write it as Form.text() does.")
         name, low, high, scheme, meter, feet = found.groups()
-        return cls.model_construct(
-            name=name.replace(" ", "-"),
-            lines=(int(low), int(high or low)),
-            scheme=scheme or "none",
-            meter=meter or "none",
-            feet=int(feet or 0),
-        )
+        facts = {"name": name.replace(" ", "-"), "lines": (int(low), int(high or low))}
+        facts |= {"scheme": scheme or "none", "meter": meter or "none", "feet": int(feet or 0)}
+        try:
+            return cls.model_validate(facts)
+        except ValidationError as error:
+            raise BadInput(f"{text[:80]!r} is no form. Write it as Form.text() does.") from error
 
 
 _FORM = re.compile(

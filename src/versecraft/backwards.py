@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from .answers import says
 from .plugins import get_task
@@ -58,7 +57,7 @@ def _telling(texts: Sequence[str]) -> Iterator[list[str]]:
         yield [str(word) for _, word in best]
 
 
-def pairs_of(run: Run[Any, Any]) -> Iterator[Example]:
+def pairs_of(run: Run) -> Iterator[Example]:
     """A training row for the poet from each answered brief that was made backwards.
 
     Args:
