@@ -68,7 +68,7 @@ def _parts(phrase: str) -> tuple[str, ...]:
 
 
 def _is(word: str, part: str) -> bool:
-    if not part.endswith("*"):
+    if part[-1] != "*":
         return word == part
     return word.startswith(part[:-1]) and len(word) < len(part) + _STAR
 
@@ -100,42 +100,41 @@ def slop(text: str) -> tuple[PhraseHit, ...]:
     return tuple(_hits(text, _SLOP))
 
 
-_WORD = re.compile(r"\n[^\S\n]*(?=\S)|\w+(?:'\w+)*")
-
-
-def _words(text: str) -> Iterator[tuple[str, int]]:
-    """The words of a text as `words_of` has them, each with the line on which it stands."""
-    line = 1
-    text = unicodedata.normalize("NFKC", text.strip()).replace("’", "'").replace("‘", "'").lower()
-    for found in _WORD.findall(text):
-        if found[0] == "\n":
-            line += 1
-        else:
-            yield found, line
+_WORD = re.compile(r"\w+(?:'\w+)*")
 
 
 def _hits(text: str, known: _List) -> Iterator[PhraseHit]:
-    words = list(_words(text))
-    at = 0
-    while at < len(words):
-        begun = known.beginning(words[at][0])
-        fits = [entry for entry in begun if _stands(entry[0], words[at : at + len(entry[0])])]
-        if fits:
+    text = unicodedata.normalize("NFKC", text).replace("’", "'").replace("‘", "'").lower()
+    words: list[str] = []
+    lines: list[int] = []
+    for n, line in enumerate((line for line in text.split("\n") if line.strip()), start=1):
+        found = _WORD.findall(line)
+        words += found
+        lines += [n] * len(found)
+    after = 0
+    for at, word in enumerate(words):
+        begun = known.beginning(word)
+        fits = begun and [entry for entry in begun if _stands(entry[0], words, at)]
+        if fits and at >= after:
             parts, phrase = max(fits, key=lambda entry: len(entry[0]))
-            found = words[at : at + len(parts)]
-            yield PhraseHit(line=found[0][1], text=_shown(found), phrase=phrase)
-            at += len(parts)
-        else:
-            at += 1
+            after = at + len(parts)
+            said = _shown(words[at:after], lines[at:after])
+            yield PhraseHit(line=lines[at], text=said, phrase=phrase)
 
 
-def _stands(parts: Sequence[str], words: Sequence[tuple[str, int]]) -> bool:
-    same = (_is(word, part) for (word, _), part in zip(words, parts, strict=False))
-    return len(words) == len(parts) and all(same)
+def _stands(parts: Sequence[str], words: Sequence[str], at: int) -> bool:
+    """Whether the words of an entry stand from here on; the first is known to."""
+    if at + len(parts) > len(words):
+        return False
+    for n in range(1, len(parts)):  # noqa: SIM110 (a generator for each word takes twice as long)
+        if not _is(words[at + n], parts[n]):
+            return False
+    return True
 
 
-def _shown(words: list[tuple[str, int]]) -> str:
-    out = words[0][0]
-    for (_, before), (word, line) in pairwise(words):
+def _shown(words: Sequence[str], lines: Sequence[int]) -> str:
+    """Words in a row, with `/` where a line ends."""
+    out = words[0]
+    for word, (before, line) in zip(words[1:], pairwise(lines), strict=True):
         out += (" / " if line != before else " ") + word
     return out
