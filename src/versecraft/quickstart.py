@@ -43,7 +43,7 @@ Next, with poems of your own:
 """
 
 _MARK = "# Made by versecraft quickstart.\n"
-_OWN = 3  # autopsies, and lessons, that educator v1 answers itself
+_OWN = 2  # autopsies, and lessons, that educator v1 answers itself
 _SETTINGS = {
     # Short rows and small steps: what two cores do in minutes. Longer rows are left out and listed.
     "# steps = 200          # in place of": "steps = N  # in place of",
