@@ -38,7 +38,7 @@ def old(tmp_path: Path) -> Path:
         folder = root / "data" / "raw" / quality
         folder.mkdir(parents=True)
         for n in range(3):
-            text = make_poem(n, quality).text  # type: ignore[arg-type]
+            text = make_poem(n, quality).text
             (folder / f"{n}.txt").write_text(text, encoding="utf-8")
     (root / "data/raw/requests.txt").write_text("a poem about rust\n", encoding="utf-8")
     (root / "data/processed").mkdir()

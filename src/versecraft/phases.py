@@ -81,11 +81,12 @@ def interim(project: Project, budget: Budget) -> Iterator[Made]:
     folder = data.write(project.workspace.data_set("educator"))
     yield Made("interim", data, folder)
     yield from _model(project, "educator", "educator-v1", "interim")
+    stopped = False
     for made in _ask(project, "interim", budget):
         yield made
-        if isinstance(made.what, Run) and made.what.stopped:
-            return
-    yield from _balance(project, "educator", "interim")
+        stopped |= isinstance(made.what, Run) and made.what.stopped is not None
+    if not stopped:
+        yield from _balance(project, "educator", "interim")
 
 
 def poet(project: Project, budget: Budget) -> Iterator[Made]:

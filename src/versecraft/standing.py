@@ -99,10 +99,10 @@ def _rematch(project: Project) -> None:
         return
 
 
-def _plan(project: Project, step: Step) -> Plan | None:
+def _plan(project: Project, step: Step, *, count: bool = False) -> Plan | None:
     """The step's plan; None while something that it needs is not there."""
     try:
-        return project.plan(step, count=False)
+        return project.plan(step, count=count)
     except VersecraftError:
         return None
 
@@ -171,6 +171,7 @@ class _DataSets:
     def __init__(self, project: Project) -> None:
         self.project = project
         self._made: dict[str, str | None] = {}
+        self.trouble: dict[str, str] = {}
 
     def seed(self) -> str | None:
         """The digest of what educator v1 learns from; None while there is too little."""
@@ -187,8 +188,9 @@ class _DataSets:
         if name not in self._made:
             try:
                 self._made[name] = make().digest
-            except VersecraftError:
+            except VersecraftError as error:
                 self._made[name] = None
+                self.trouble[name] = str(error).partition(". ")[0]
         return self._made[name]
 
 
@@ -196,33 +198,34 @@ def _look_at_data_set(project: Project, role: Role, sets: _DataSets, found: Stan
     folder = project.workspace.data_set(role)
     if not (folder / "train.jsonl").is_file():
         return
+    today = sets.of(role)
+    why = "other rows or other settings than today's are in it"
+    if today is None:
+        why = f"it cannot be made today: {sets.trouble.get(role) or sets.trouble.get('seed')}"
     try:
-        same = read_split(folder).digest == sets.of(role)
+        same = read_split(folder).digest == today
     except VersecraftError:
         same = False
     if not same:
-        why = "balanced from other rows or with other settings than today's"
         what = f"data/{role}_training/train.jsonl"
         found.stale.append(Stale(what=what, why=why, renew=f"versecraft balance --role {role}"))
 
 
 def _look_at_model(project: Project, folder: Path, sets: _DataSets, found: Standing) -> None:
     facts = facts_in(folder)
-    if not facts:
+    if not facts or not facts["finished"]:
         return
     name = folder.name
     today = sets.seed() if name == "educator-v1" else sets.of(facts["role"])
     base = project.workspace.base(project.workspace.settings.training.base)
-    changed = [what for what, now in (("data", today), ("base", base)) if facts[what] != now]
+    changed = ["other data"] * (facts["data"] != today) + ["another base"] * (facts["base"] != base)
     again = {"educator-v1": "interim", "educator-v2": "final", "poet-v2": "final"}.get(name)
     make = f"run {again}" if again else f"train {facts['role']} --name {name}"
     if changed:
         found.stale.append(
             Stale(
                 what=f"models/{name}",
-                why=f"trained on another {' and another '.join(changed)} than today's".replace(
-                    "another data", "other data"
-                ),
+                why=f"trained on {' and '.join(changed)} than today's",
                 renew=f"versecraft reset models/{name} --yes, then versecraft {make}",
             )
         )
@@ -287,7 +290,7 @@ def outlook(project: Project, phase: str) -> list[Outlook]:
 def _outlook(project: Project, step: Step) -> Outlook:
     named = project.workspace.settings.roles.model_dump().get(step.backend, step.backend)
     facts = {"phase": step.phase, "task": step.task, "backend": named, "leaves": step.file}
-    plan = _plan(project, step)
+    plan = _plan(project, step, count=True)
     try:
         plan = plan or project.plan(step, sources=(), count=False)
     except VersecraftError:  # the model is not there yet, and is run on this machine
