@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from .lines import Line, describe, grams
+from .lines import Line, describe, facts, grams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Matrix = NDArray[Any]
 
 
-FOREIGN = 0.95
+FOREIGN = 0.85
 """How sure the classifier has to be of a line before a text counts as no poem alone."""
 KIN = 0.5
 """And of further lines in a text that holds a foreign one."""
@@ -32,7 +32,8 @@ class Weights:
         pieces: Rows of `vectors` by word piece; a piece inside a word begins with `##`.
         vectors: What a word piece means.
         semantic: Weights of a line's vector, and of its distance from the others; then the bias.
-        trees: Boosted trees: `feature`, `threshold`, `left`, `right`, `value` by tree and node.
+        trees: Boosted trees: `feature`, `threshold`, `left`, `right`, `value` by tree and node; a
+            leaf leads to itself.
         base: Log-odds before the first tree.
     """
 
@@ -55,27 +56,33 @@ class Weights:
             scores.append(self.gram_bias + sum(found) / len(found) ** 0.5)
         return np.array(scores, np.float32)
 
-    def meanings(self, lines: Sequence[Line]) -> Matrix:
-        """A unit vector for each line: the mean of its words."""
+    def words(self, lines: Sequence[Line]) -> tuple[Matrix, Matrix]:
+        """For each line the sums of its words' facts, and a unit vector of what they mean."""
         import numpy as np
 
-        rows = [self._rows(line.words[:120]) for line in lines]
-        means = np.zeros((len(lines), self.vectors.shape[1]), np.float32)
-        for n, row in enumerate(rows):
-            if row:
-                means[n] = self.vectors[row].mean(0)
-        return means / (np.linalg.norm(means, axis=1, keepdims=True) + 1e-6)
-
-    def _rows(self, words: Sequence[str]) -> list[int]:
         known = _SEEN
-        rows: list[int] = []
-        for word in words:
-            if word not in known:
-                if len(known) > 200_000:
-                    known.clear()
-                known[word] = _split(word, self.pieces)
-            rows += known[word]
-        return rows
+        width = self.vectors.shape[1]
+        rows, begins = [_NOTHING(width)], []
+        for line in lines:
+            begins.append(len(rows))
+            for word in line.words[:200]:
+                row = known.get(word)
+                if row is None:
+                    row = known[word] = self._word(word)
+                rows.append(row)
+            rows.append(rows[0])  # so that no line is without a row
+        if len(known) > 100_000:
+            known.clear()
+        sums = np.add.reduceat(np.array(rows, np.float32), begins, axis=0)
+        facts, vectors = sums[:, :-width], sums[:, -width:]
+        return facts, vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-6)
+
+    def _word(self, word: str) -> Matrix:
+        import numpy as np
+
+        pieces = _split(word, self.pieces)
+        vector = self.vectors[pieces].sum(0) if pieces else np.zeros(self.vectors.shape[1])
+        return np.append(facts(word), vector).astype(np.float32)
 
     def heard(self, vectors: Matrix) -> Matrix:
         """How each line sounds by what its words mean, alone and beside the others."""
@@ -93,8 +100,9 @@ class Weights:
         """The rows that the trees decide on."""
         import numpy as np
 
-        vectors = self.meanings(lines)
-        return describe(lines, vectors, np.column_stack([self.spoken(lines), self.heard(vectors)]))
+        words, vectors = self.words(lines)
+        scores = np.column_stack([self.spoken(lines), self.heard(vectors)])
+        return describe(lines, words, vectors, scores)
 
     def chances(self, lines: list[Line]) -> Matrix:
         """For each line how sure it is that it is not poem, from 0 to 1."""
@@ -105,7 +113,13 @@ class Weights:
         return grown(self.features(lines), self.trees, self.base)
 
 
-_SEEN: dict[str, list[int]] = {}
+_SEEN: dict[str, Matrix] = {}  # what is known of a word, while one set of weights is in use
+
+
+def _NOTHING(width: int) -> Matrix:
+    import numpy as np
+
+    return np.zeros(len(facts("")) + width, np.float32)
 
 
 def _split(word: str, pieces: Mapping[str, int]) -> list[int]:
@@ -124,20 +138,40 @@ def _split(word: str, pieces: Mapping[str, int]) -> list[int]:
     return rows
 
 
+_FIRST = 48  # trees after which most lines are known to be verse
+_VERSE = -3.5  # log-odds below which no further tree is asked
+
+
 def grown(rows: Matrix, trees: Mapping[str, Matrix], base: float) -> Matrix:
-    """The probability that boosted trees give each row."""
+    """The probability that boosted trees give each row.
+
+    A row of which the first trees are sure that it is verse is not shown to the others.
+    """
     import numpy as np
 
-    feature, threshold = trees["feature"], trees["threshold"]
-    number = np.arange(len(feature))[None, :]
-    node = np.zeros((len(rows), len(feature)), np.int64)
-    at = np.arange(len(rows))[:, None]
+    odds = base + _sum(rows, trees, slice(0, _FIRST))
+    open_ = np.flatnonzero(odds > _VERSE)
+    if len(open_):
+        odds[open_] += _sum(rows[open_], trees, slice(_FIRST, None))
+    return 1 / (1 + np.exp(-odds))
+
+
+def _sum(rows: Matrix, trees: Mapping[str, Matrix], part: slice) -> Matrix:
+    import numpy as np
+
+    feature, threshold, value = (trees[k][part] for k in ("feature", "threshold", "value"))
+    left, right = trees["left"][part], trees["right"][part]
+    count, width = feature.shape
+    root = np.arange(count) * width
+    node = np.broadcast_to(root, (len(rows), count))
+    base = np.arange(len(rows))[:, None] * rows.shape[1]
+    flat, feature, threshold = rows.ravel(), feature.ravel(), threshold.ravel()
+    left, right = (left + root[:, None]).ravel(), (right + root[:, None]).ravel()
     for _ in range(int(trees["depth"])):
-        asked = feature[number, node]
-        goes_left = rows[at, np.maximum(asked, 0)] <= threshold[number, node]
-        step = np.where(goes_left, trees["left"][number, node], trees["right"][number, node])
-        node = np.where(asked < 0, node, step)
-    return 1 / (1 + np.exp(-(base + trees["value"][number, node].sum(1))))
+        goes_left = flat[base + feature[node]] <= threshold[node]
+        node = np.where(goes_left, left[node], right[node])
+    total: Matrix = value.ravel()[node].sum(1)
+    return total
 
 
 @cache

@@ -13,7 +13,7 @@ from .lines import lines_of
 from .records import Kind as Kind
 from .records import Record
 from .rules import CHAT_TOKEN as CHAT_TOKEN
-from .rules import certain
+from .rules import certain, doubtful
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -144,10 +144,12 @@ def classify(text: str, brief: str | None = None) -> KindReport:
         if chance >= bar and line.number not in found
     }
     verse = [n.number for n in lines if n.number not in found and n.number not in learnt]
+    whole = text.split("\n")
+    if len(learnt) == 1 and not found and verse[:1] < [*learnt] < verse[-1:]:
+        learnt = {n: chance for n, chance in learnt.items() if not doubtful(whole[n - 1])}
     for number, chance in learnt.items():
         found[number] = (_place(number, verse), chance)
         layers[number] = "classifier"
-    whole = text.split("\n")
     reports = tuple(
         LineReport(
             number=n, text=whole[n - 1], layer=layers[n], rule=found[n][0], confidence=found[n][1]
@@ -155,7 +157,7 @@ def classify(text: str, brief: str | None = None) -> KindReport:
         for n in sorted(found)
     )
     clean = bool(text.strip()) and not reports
-    sure = 1 - highest if clean else max((r.confidence for r in reports), default=1.0)
+    sure = max(1 - highest, 1 - FOREIGN) if clean else max((r.confidence for r in reports), default=1.0)
     kind = Kind.POEM if clean else _labelled(text, verse)
     return KindReport(kind=kind, clean=clean, lines=reports, confidence=sure, text=text)
 

@@ -45,7 +45,7 @@ _ASSISTANT = (
     r"\bi(?:['’]m| am) (?:an ai|a (?:large )?language model)\b",
     r"\blet me know (?:if|whether|what|how|which|when|should)\b.{0,80}"
     r"\b(?:like|want|need|prefer|adjust|chang|tweak|think|works?|version|revis|edit|help)",
-    r"\bfeel free to (?:ask|adjust|change|modify|tweak|edit|let|reach|use|share|request)\b",
+    r"\bfeel free to (?:ask|adjust|change|modify|tweak|edit|let me|reach out|share this|request)\b",
     r"^\W*would you like (?:me to|another|a (?:different|second|revised|longer|shorter)|any )",
     r"\bi(?:['’]d| would) be (?:happy|glad) to (?:help|revise|adjust|write|rework|make|"
     r"try|tweak)\b",
@@ -61,7 +61,7 @@ _ASSISTANT = (
     r"\b[,!.:–—-]+ .{0,40}\b(?:here(?:['’]s| is| are| you)|(?:poem|sonnet|haiku|"
     r"villanelle|limerick|"
     r"draft|version|revision|stanza|quatrain)s?)\b",
-    rf"^\W*(?:here(?:['’]s| is| are|['’]re)|below (?:is|are)|the following is|this is) "
+    rf"^\W*(?:here(?:['’]s| is| are|['’]re)|below (?:is|are)|the following is) "
     rf"(?:an? |the |my |your |our |one |two |three |some |"
     rf"another )?{_ADJECTIVES}{_MADE}\b.*[:.…]\W*$",
     rf"\b(?:this|the|your|my) {_ADJECTIVES}?(?:poem|sonnet|haiku|villanelle|draft|revision|stanza|"
@@ -77,7 +77,8 @@ _ASSISTANT = (
     r"\bi(?:['’]ve| have) (?:revised|rewritten|reworked|incorporated|adjusted|"
     r"made the following)\b",
     r"\bas (?:requested|per your|you (?:requested|asked)|instructed|specified|per the)\b",
-    r"\bdo not (?:include|add|explain|repeat the|output|write any)\b",
+    r"\bdo not (?:include|add|output|write|repeat) (?:any |a |an |the )?(?:\w+ )?"
+    r"(?:commentary|explanations?|title|preamble|notes?|text|brief|instructions?|comments?|analysis)\b",
     r"^\W*(?:output|write|return|provide|revise|rewrite|compose|generate) "
     rf"(?:only |just )?(?:the |a |an |your )?{_ADJECTIVES}(?:poem|sonnet|haiku|villanelle|draft|"
     r"quatrain|stanzas?)\b.*[.:]\W*$",
@@ -141,14 +142,30 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
     (rule, where, needs, re.compile(pattern, flags))
     for rule, where, needs, pattern, flags in (
         ("chat_token", "anywhere", ("<", "["), CHAT_TOKEN.pattern, 0),
-        ("fence", "anywhere", ("```", "~~~"), r"^(?:```|~~~)", 0),
+        ("fence", "anywhere", ("```", "~~~"), r"^(?:```|~~~\w*$)", 0),
         ("json", "anywhere", ("{",), r'^\{\s*"\w+"\s*:.*\}\s*,?$', 0),
         ("heading", "anywhere", ("##",), r"^#{2,6}\s", 0),
         ("heading", "anywhere", ("**", "__"), r"^(?:\*\*|__)[^*_]{2,60}(?:\*\*:?|:\*\*|__:?)$", 0),
         ("cut", "anywhere", ("[",), r"\[(?:truncated|cut off|\.\.\.|…|continues?)\]", _FLAGS),
-        ("heading", "first", ("#",), r"^#\s+[^\W\d]", 0),
+        ("heading", "first", ("#",), r"^#\s+[^\W\da-z]", 0),
         ("assistant", "anywhere", _SPOKEN, _SPEECH.pattern, _FLAGS),
         ("other_language", "anywhere", _TONGUES, _TONGUE.pattern, _FLAGS),
+        (
+            "tag",
+            "anywhere",
+            ("<",),
+            r"<(?:br|p|div|span|pre|i|em|b|strong|u)\b[^<>]{0,60}>|</(?:p|div|"
+            r"span|pre|i|em|b|strong|u|html|body)>",
+            _FLAGS,
+        ),
+        (
+            "furniture",
+            "anywhere",
+            ("page", "rights", "copyright", "©", "#", "posted", "share", "sent from"),
+            r"^\W*page \d+(?: of \d+|/\d+)?\W*$|all rights reserved|©|^\W*copyright\b.*\d{4}"
+            r"|^(?:#[a-z]\w+\s*){2,}$|^(?:re)?posted by\b|^share this\b|^sent from my\b",
+            _FLAGS,
+        ),
         ("scheme", "anywhere", ("ab", "aab"), _SCHEME.pattern, 0),
         ("label", "ends", (":",), rf"^\W*(?:{_LABELS})\W*:", _FLAGS),
         # What a poem may hold once ("Keep: left", a bracket) counts beside another foreign line.
@@ -169,6 +186,25 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         ),
     )
 )
+_SURE = {"beside": 0.5, "ends": 1.0, "first": 1.0, "anywhere": 1.0}
+_WORN: tuple[tuple[str, float, re.Pattern[str]], ...] = tuple(
+    (rule, share, re.compile(pattern, _FLAGS))
+    for rule, share, pattern in (
+        ("quoted", 0.6, r"^>+ ?\S|^>$"),
+        ("counts", 0.5, r"\S\s*[\[(](?:\d{1,2}|[A-H]\d?)[\])]$"),
+        (
+            "csv",
+            0.5,
+            r'^[\w ]{0,20}[,;]\s*"[^"]*"\s*(?:[,;].*)?$|^"[^"]*"[,;]\s*(?:"[^"]*"|[\w.]+)$',
+        ),
+        (
+            "markup",
+            0.3,
+            r"\\\\(?:\[\w+\]|!|\*)?$|<br ?/?>|\\n$|&nbsp;|</?(?:p|div|span|li|line|l)>",
+        ),
+    )
+)
+"""Marks that are no poem where they stand on more than a share of the lines."""
 _ECHO = 7  # words in a row shared with the brief
 LONGEST = 4000  # characters of a line that are looked at, half from each end
 
@@ -202,10 +238,58 @@ def certain(text: str, brief: str | None = None) -> Iterator[Found]:
         if where in ("", "beside") and echo and _grams(line) & echo:
             rule, where = "brief_echo", "anywhere"
         if rule:
-            found.append(Found(n, rule, 0.5 if where == "beside" else 1.0))
+            found.append(Found(n, rule, 0.3 if rule == "rule" else _SURE[where]))
+    found += _worn(lines, {f.number for f in found})
+    found += _front_matter(lines, {f.number for f in found})
     found += _wrapped(lines, {f.number for f in found})
-    if sum(f.confidence for f in found if f.rule != "rule") >= 1:
+    if _poem_as_json(text):
+        found = [f for f in found if f.rule != "json"]
+    # The same label again and again is a manner; two labels are a form that was filled in.
+    doubts = {lines[f.number].lower().split(":")[0] for f in found if f.confidence == 0.5}
+    if len(doubts) > 1 or any(f.confidence == 1.0 for f in found):
         yield from sorted(found)
+
+
+_KEYS = re.compile(
+    r'"(?:poems?|title|lines?|text|stanzas?|verses?|form|critique|issues|strengths|angle|avoid|imagery|'
+    r"content|role|output|response|answer|draft|version|revision|author|theme|tags|notes?|winner|claim|"
+    r'items|explanation|changes?|keep)"\s*:',
+    _FLAGS,
+)
+
+
+def _poem_as_json(text: str) -> bool:
+    """Whether a text plays at being JSON: an object without any field that speaks of texts."""
+    text = text.strip()
+    return text[:1] == "{" and text[-1:] == "}" and not _KEYS.search(text)
+
+
+def doubtful(line: str) -> bool:
+    """Whether a line bears a mark that a poem may bear once, such as the label "Keep:"."""
+    line = line.strip()
+    return any(r[1] == "beside" and r[3].search(line) is not None for r in _RULES)
+
+
+def _worn(lines: dict[int, str], known: set[int]) -> list[Found]:
+    """Marks that most lines wear: quotation, counts, tables."""
+    for rule, share, pattern in _WORN:
+        marked = [n for n, line in lines.items() if pattern.search(line)]
+        if len(marked) >= 2 and len(marked) >= share * len(lines):
+            return [Found(n, rule, 1.0) for n in marked if n not in known]
+    return []
+
+
+def _front_matter(lines: dict[int, str], known: set[int]) -> list[Found]:
+    """Fields between two rules at the top."""
+    numbers = [*lines][:20]
+    if not numbers or lines[numbers[0]] not in ("---", "+++"):
+        return []
+    for at, n in enumerate(numbers[1:], start=1):
+        if lines[n] in ("---", "+++", "...") and at > 1:
+            return [Found(k, "front_matter", 1.0) for k in numbers[: at + 1] if k not in known]
+        if not re.match(r"[-\w ]{1,30}\s*[:=]|-\s|\s|#", lines[n]):
+            return []
+    return []
 
 
 def _wrapped(lines: dict[int, str], known: set[int]) -> list[Found]:
