@@ -355,7 +355,7 @@ def test_an_answer_of_another_backend_is_told_from_one_to_another_prompt(answere
     found = stale(answered)
     assert (
         found["runs/interim/brief.jsonl"].why
-        == "48 answers are not by scripted:taught as it is set"
+        == "12 answers are not by scripted:taught as it is set"
     )
     assert "data/educator_training/train.jsonl" not in found  # they are used as they are
 
