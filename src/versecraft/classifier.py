@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Matrix = NDArray[Any]
 
 
-FOREIGN = 0.85
+FOREIGN = 0.9
 """How sure the classifier has to be of a line before a text counts as no poem alone."""
 KIN = 0.5
 """And of further lines in a text that holds a foreign one."""

@@ -157,7 +157,9 @@ def classify(text: str, brief: str | None = None) -> KindReport:
         for n in sorted(found)
     )
     clean = bool(text.strip()) and not reports
-    sure = max(1 - highest, 1 - FOREIGN) if clean else max((r.confidence for r in reports), default=1.0)
+    sure = max(1 - highest, 1 - FOREIGN)
+    if not clean:
+        sure = max((report.confidence for report in reports), default=1.0)
     kind = Kind.POEM if clean else _labelled(text, verse)
     return KindReport(kind=kind, clean=clean, lines=reports, confidence=sure, text=text)
 
