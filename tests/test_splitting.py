@@ -36,6 +36,7 @@ from versecraft.training_data import Mixture, Split, read_examples
 STEADY = settings(deadline=None, derandomize=True, max_examples=60)
 REST = "at the stove\nit holds its water\na spoon lies by\nthe lid is off\nno one has come"
 PAGES = "ladder kettle gravel orchard pigeon lantern saddle teacup puddle railing hammer".split()
+SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
 
 
 def mixed(rows: Sequence[Example]) -> Mixture:
@@ -67,7 +68,7 @@ def reasons(split: Split) -> Counter[str]:
 
 def stanza(seed: int, words: int = 60) -> str:
     draw = random.Random(seed)
-    text = [f"{draw.choice(PAGES)}{draw.randrange(500)}" for _ in range(words)]
+    text = [draw.choice(PAGES) + "".join(draw.choices(SYLLABLES, k=2)) for _ in range(words)]
     return "\n".join(" ".join(text[n : n + 6]) for n in range(0, words, 6))
 
 

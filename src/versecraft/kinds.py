@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from .classifier import FOREIGN, KIN, weights
-from .lines import lines_of
+from .lines import Line, lines_of
 from .records import Kind as Kind
 from .records import Record
 from .rules import CHAT_TOKEN as CHAT_TOKEN
@@ -143,6 +143,7 @@ def classify(text: str, brief: str | None = None) -> KindReport:
         for line, chance in zip(lines, chances, strict=True)
         if chance >= bar and line.number not in found
     }
+    learnt = {n: chance for n, chance in learnt.items() if n not in _refrains(lines)}
     verse = [n.number for n in lines if n.number not in found and n.number not in learnt]
     whole = text.split("\n")
     if len(learnt) == 1 and not found and verse[:1] < [*learnt] < verse[-1:]:
@@ -162,6 +163,20 @@ def classify(text: str, brief: str | None = None) -> KindReport:
         sure = max((report.confidence for report in reports), default=1.0)
     kind = Kind.POEM if clean else _labelled(text, verse)
     return KindReport(kind=kind, clean=clean, lines=reports, confidence=sure, text=text)
+
+
+def _refrains(lines: list[Line]) -> set[int]:
+    """The lines that repeat an earlier one by itself or with one or two others, as refrains do."""
+    keys = [tuple(line.words) for line in lines]
+    seen: set[tuple[str, ...]] = set()
+    runs: list[list[int]] = [[]]
+    for line, key in zip(lines, keys, strict=True):
+        if key in seen:
+            runs[-1].append(line.number)
+        elif runs[-1]:
+            runs.append([])
+        seen.add(key)
+    return {n for run in runs if len(run) < 4 or len(seen) == 1 for n in run}
 
 
 def _place(number: int, verse: list[int]) -> str:

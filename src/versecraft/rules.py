@@ -169,6 +169,7 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         ("scheme", "anywhere", ("ab", "aab"), _SCHEME.pattern, 0),
         ("label", "ends", (":",), rf"^\W*(?:{_LABELS})\W*:", _FLAGS),
         # What a poem may hold once ("Keep: left", a bracket) counts beside another foreign line.
+        ("heading", "beside", ("#",), r"^#", 0),
         ("label", "beside", (":",), rf"^\W*(?:{_LABELS}|{_SOFT})\W*:", _FLAGS),
         (
             "json",

@@ -60,4 +60,4 @@ kind = PromptTask(
     finish=lambda item, result: placed(result, item.poem.text),
     typical_tokens=120,
 )
-"""The third layer of the kind detector. It is no part of any phase, and nothing is trained on it."""
+"""The third layer of the kind detector: in no phase, and nothing is trained on its answers."""
