@@ -135,15 +135,16 @@ def classify(text: str, brief: str | None = None) -> KindReport:
     found = {f.number: (f.rule, f.confidence) for f in certain(text, brief)}
     layers: dict[int, Layer] = dict.fromkeys(found, "rules")
     lines = lines_of(text)
-    chances = weights().chances(lines)
-    highest = float(chances.max()) if lines else 0.0
+    refrains = _refrains(lines)
+    sure = weights().chances(lines).tolist()
+    chances = [0.0 if x.number in refrains else c for x, c in zip(lines, sure, strict=True)]
+    highest = max(chances, default=0.0)
     bar = KIN if found or highest >= FOREIGN else FOREIGN
     learnt = {
-        line.number: float(chance)
+        line.number: chance
         for line, chance in zip(lines, chances, strict=True)
         if chance >= bar and line.number not in found
     }
-    learnt = {n: chance for n, chance in learnt.items() if n not in _refrains(lines)}
     verse = [n.number for n in lines if n.number not in found and n.number not in learnt]
     whole = text.split("\n")
     if len(learnt) == 1 and not found and verse[:1] < [*learnt] < verse[-1:]:
@@ -158,11 +159,11 @@ def classify(text: str, brief: str | None = None) -> KindReport:
         for n in sorted(found)
     )
     clean = bool(text.strip()) and not reports
-    sure = max(1 - highest, 1 - FOREIGN)
+    confidence = max(1 - highest, 1 - FOREIGN)
     if not clean:
-        sure = max((report.confidence for report in reports), default=1.0)
+        confidence = max((report.confidence for report in reports), default=1.0)
     kind = Kind.POEM if clean else _labelled(text, verse)
-    return KindReport(kind=kind, clean=clean, lines=reports, confidence=sure, text=text)
+    return KindReport(kind=kind, clean=clean, lines=reports, confidence=confidence, text=text)
 
 
 def _refrains(lines: list[Line]) -> set[int]:

@@ -169,7 +169,7 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         ("scheme", "anywhere", ("ab", "aab"), _SCHEME.pattern, 0),
         ("label", "ends", (":",), rf"^\W*(?:{_LABELS})\W*:", _FLAGS),
         # What a poem may hold once ("Keep: left", a bracket) counts beside another foreign line.
-        ("heading", "beside", ("#",), r"^#", 0),
+        ("hash", "beside", ("#",), r"^#", 0),
         ("label", "beside", (":",), rf"^\W*(?:{_LABELS}|{_SOFT})\W*:", _FLAGS),
         (
             "json",
@@ -239,7 +239,7 @@ def certain(text: str, brief: str | None = None) -> Iterator[Found]:
         if where in ("", "beside") and echo and _grams(line) & echo:
             rule, where = "brief_echo", "anywhere"
         if rule:
-            found.append(Found(n, rule, 0.3 if rule == "rule" else _SURE[where]))
+            found.append(Found(n, rule, 0.3 if rule in ("rule", "hash") else _SURE[where]))
     found += _worn(lines, {f.number for f in found})
     found += _front_matter(lines, {f.number for f in found})
     found += _wrapped(lines, {f.number for f in found})
