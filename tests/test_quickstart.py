@@ -55,6 +55,7 @@ def test_a_workspace_of_somebody_is_left_alone(tmp_path: Path) -> None:
     assert done.exit_code == 1
 
 
+@pytest.mark.slow
 def test_the_seed_is_paired_and_replayed_in_whole(tmp_path: Path) -> None:
     lines = []
     for one in quickstart(tmp_path / "q", 1):

@@ -214,7 +214,8 @@ def said(made: Made) -> str:
         loss = (
             f"loss on held-out rows {card['valid_loss_before']} before, {card['valid_loss']} after"
         )
-        return f"{name}: {card['steps']} steps in {card['seconds']:,.0f} s; {loss}"
+        length = f"{card['steps']} step{'s' if card['steps'] != 1 else ''}"
+        return f"{name}: {length} in {card['seconds']:,.0f} s; {loss}"
     if isinstance(what, Report):
         found = [f for f in what.figures if f.name in ("kind purity", "critic accuracy")]
         return "; ".join(f"{f.of}: {f.name} {f.says(f.value)} ({f.basis})" for f in found)

@@ -64,9 +64,13 @@ class _Asked:
 
     @property
     def last(self) -> list[Row]:
-        """The last word on each item: an answer, where there ever was one."""
+        """Each backend's last word on each item: an answer, where it ever gave one.
+
+        An evaluation asks several times for an answer to one item, and all count.
+        """
         rows = sorted(self.rows, key=lambda row: row.output is not None)
-        return list({row.item_id: row for row in rows}.values())
+        every = self.place == "evaluation"
+        return list({(r.item_id, r.backend, every and r.key): r for r in rows}.values())
 
 
 class _Gathering:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +37,8 @@ def quickstart(
         for one in walk(folder, steps):
             clock = f"[{time.monotonic() - begun:4.0f} s]"
             if isinstance(one, Stage):
-                show(f"\n{clock} {one.title}\n         {one.why}")
+                why = textwrap.indent(textwrap.fill(one.why, 78), " " * len(clock) + " ")
+                show(f"\n{clock} {one.title}\n{why}")
             else:
                 show(f"{clock}   {one if isinstance(one, str) else said(one)}")
     except KeyboardInterrupt:
