@@ -2,8 +2,8 @@
 
     python bench/kinds/measure.py [POEMS.jsonl.gz] [--weights FILE] [--every N]
 
-Leaks are counted by shape, for the shapes that are built on and for the third that is held out; the
-figures on held-out shapes mean something for weights trained with `train.py --held-out` only. Of the
+Leaks are counted by shape, for the shapes that are built on and for the third that is held out;
+the figures on held-out shapes mean something for weights trained with `train.py --held-out` only. Of the
 real poems those of the half that trains nothing are counted apart; --every looks at each Nth only.
 """
 
@@ -36,7 +36,9 @@ def share(found: list[bool]) -> str:
 def by_shape(title: str, found: dict[str, list[bool]], worst_first: bool) -> None:
     for part, inside in (("dev", False), ("held out", True)):
         some = {s: f for s, f in found.items() if held_out(s) == inside}
-        print(f"\n{title}, {part} shapes ({len(some)}): {share([x for f in some.values() for x in f])}")
+        print(
+            f"\n{title}, {part} shapes ({len(some)}): {share([x for f in some.values() for x in f])}"
+        )
         order = sorted(some, key=lambda s: (np.mean(some[s]) * (1 if worst_first else -1), s))
         print("  " + "; ".join(f"{s} {sum(some[s])}/{len(some[s])}" for s in order))
 
@@ -63,13 +65,18 @@ def main() -> None:
         layers[held_out(case.shape)][" and ".join(sorted(said)) or "none"] += 1
         if said:
             marked = {line.number for line in report.lines}
-            right[held_out(case.shape)].append(len(marked & case.foreign) / len(marked | case.foreign))
+            right[held_out(case.shape)].append(
+                len(marked & case.foreign) / len(marked | case.foreign)
+            )
     by_shape("Recall of leaks", found, True)
     for held in (False, True):
         part = "held out" if held else "dev"
         print(f"{part}: subtle {share(subtle[held, True])}, plain {share(subtle[held, False])}")
         total = sum(layers[held].values())
-        print(f"{part}: found by " + ", ".join(f"{k} {v / total:.1%}" for k, v in layers[held].items()))
+        print(
+            f"{part}: found by "
+            + ", ".join(f"{k} {v / total:.1%}" for k, v in layers[held].items())
+        )
         print(f"{part}: lines marked over lines foreign (IoU) {np.mean(right[held]):.1%}")
 
     alarms, plain = defaultdict(list), []

