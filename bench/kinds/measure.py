@@ -3,8 +3,8 @@
     python bench/kinds/measure.py [POEMS.jsonl.gz] [--weights FILE] [--every N]
 
 Leaks are counted by shape, for the shapes that are built on and for the third that is held out;
-the figures on held-out shapes mean something for weights trained with `train.py --held-out` only. Of the
-real poems those of the half that trains nothing are counted apart; --every looks at each Nth only.
+the figures on held-out shapes mean something for weights of `train.py --held-out` only. Of the real
+poems those of the half that trains nothing are counted apart; --every looks at each Nth only.
 """
 
 from __future__ import annotations
