@@ -546,6 +546,16 @@ def test_a_report_shows_as_a_table_and_says_which_figures_there_are() -> None:
 # The command line.
 
 
+def called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["versecraft", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
 def test_the_command_measures_held_out_pairs_and_writes_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -557,11 +567,7 @@ def test_the_command_measures_held_out_pairs_and_writes_the_page(
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["versecraft", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
+        return called(monkeypatch, capsys, *words)
 
     assert call("init", ".", "--sample")[0] == 0
     assert call("match", "--strategy", "random")[0] == 0
@@ -587,6 +593,32 @@ def test_the_command_measures_held_out_pairs_and_writes_the_page(
     pairs = (tmp_path / "data" / "matches.jsonl").read_text("utf-8").splitlines()
     unseen = [p for p in map(json.loads, pairs) if p["bad"] not in trained]
     assert 0 < held["items"]["pairs"] <= len(unseen) < len(pairs)
+
+
+def test_a_hosted_base_stands_beside_both_poets_and_a_broken_session_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called(monkeypatch, capsys, "init", ".", "--sample")[0] == 0
+    (tmp_path / "sessions" / "torn").mkdir(parents=True)
+    (tmp_path / "sessions" / "torn" / "session.json").write_text("{")
+    asked: dict[str, Any] = {}
+
+    def measure(**options: Any) -> Report:
+        asked.update(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("versecraft.evaluating.evaluate", measure)
+    (tmp_path / "poet.gguf").write_bytes(b"GGUF" + bytes(64))
+    models = ["--poet", "gguf:poet.gguf", "--base", "replay:runs/sample.jsonl"]
+    code, _, err = called(monkeypatch, capsys, "evaluate", *models)
+    assert code == 130, err
+    assert list(asked["poet"]) == ["greedy", "T=0.8"]
+    assert {name: b.id for name, b in asked["base"].items()} == dict.fromkeys(
+        ("educator", "greedy", "T=0.8"), asked["base"]["educator"].id
+    )
+    assert asked["sessions"] == []
+    assert "torn is left out" in err
 
 
 @pytest.mark.slow

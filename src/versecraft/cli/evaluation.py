@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..phases import Project
     from ..records import Match
     from ..runs import Plan
+    from ..sessions import Session
     from ..workspace import Workspace
 
 
@@ -57,7 +58,6 @@ def evaluate(
     Example: versecraft evaluate --poet gguf:models/poet-v2.gguf --html reports/poet.html
     """
     from ..evaluating import evaluate as measure
-    from ..sessions import Session
 
     project = project_in(workspace)
     place = project.workspace
@@ -65,7 +65,9 @@ def evaluate(
     poets = _backends(place, poet) if poet else None
     bases: Any = place.backend(base) if base else None
     if base and isinstance(poets, dict):
-        bases = {"educator": bases, **_backends(place, base)}
+        named = _backends(place, base)
+        same = named if isinstance(named, dict) else dict.fromkeys(poets, named)
+        bases = {"educator": bases, **same}
 
     def agree(plans: Sequence[Plan]) -> None:
         cost = sum(plan.dollars for plan in plans)
@@ -79,7 +81,7 @@ def evaluate(
             base=bases,
             corpus=project.corpus,
             matches=matches,
-            sessions=[Session.read(f) for f in sorted(place.root.glob("sessions/*/session.json"))],
+            sessions=_sessions(place),
             system={"poet": place.system(poet or ""), "educator": place.system(educator or "")},
             into=place.inside("runs/evaluation"),
             limit=limit,
@@ -111,6 +113,20 @@ def _backends(place: Workspace, spec: str) -> Any:
         "greedy": place.backend(spec, temperature=0.0),
         "T=0.8": place.backend(spec, temperature=0.8),
     }
+
+
+def _sessions(place: Workspace) -> list[Session]:
+    """The sessions that can be read; the others are left out with a warning."""
+    from ..errors import BadInput
+    from ..sessions import Session
+
+    found = []
+    for file in sorted(place.root.glob("sessions/*/session.json")):
+        try:
+            found.append(Session.read(file))
+        except (BadInput, OSError) as error:
+            say(f"Warning: {file.parent.name} is left out. {error}")
+    return found
 
 
 def _pairs(project: Project) -> tuple[list[Match] | None, str]:
