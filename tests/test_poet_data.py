@@ -77,6 +77,16 @@ def test_a_request_made_from_a_poem_names_its_form_title_and_words_but_quotes_no
     assert "poem" not in first.variables()
 
 
+@pytest.mark.parametrize(
+    "text", ["\n".join(f"one more bend in the road, number {n}" for n in range(201)), "a" * 8001]
+)
+def test_a_poem_of_which_no_brief_can_be_true_gets_none_and_is_counted(text: str) -> None:
+    long = Poem(text=text, quality="good")
+    with pytest.warns(RuntimeWarning, match="1 of 2 poems get no brief"):
+        made = vc.items(vc.get_task("brief"), [long, MOTH])
+    assert [item.poem for item in made] == [MOTH]
+
+
 def test_a_brief_made_backwards_has_the_measured_form_and_avoids_nothing_the_poem_says(
     tmp_path: Path,
 ) -> None:

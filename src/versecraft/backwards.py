@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 
 from .answers import says
 from .plugins import get_task
-from .prosody import form_of
+from .prosody import check, form_of
 from .records import BriefItem, Example, Poem, RequestItem
 from .runs import Run
+from .tasks import loose_form
 
-__all__ = ["pairs_of", "requests_of"]
+__all__ = ["pairs_of", "requests_of", "unbriefed"]
 
 _WORDS = 4  # that a request names of its poem
+_LONGEST = 8000  # characters of a poem that an answer may hold
 _TITLE = 60  # characters; a longer title says too much of its poem
 
 
-def requests_of(poems: Sequence[Poem]) -> list[RequestItem]:
+def unbriefed(poem: Poem) -> str | None:
+    """Why no brief can be true of a poem, or None: too long, or rhymes that no brief can ask for.
+
+    Raises:
+        MissingExtra: The extra `prosody` is not installed.
+    """
+    if len(poem.text) > _LONGEST:
+        return f"it has {len(poem.text):,} characters, {_LONGEST:,} are the most"
+    form = form_of(poem.text)
+    if reason := loose_form(form):
+        return reason
+    broken = check(poem.text, form).broken
+    return f"no scheme of 40 letters is its {broken[0].name}: {broken[0].found}" if broken else None
+
+
+def requests_of(poems: Iterable[Poem]) -> list[RequestItem]:
     """A request for each poem, from its form, its title and its most telling words.
 
     The words are those of highest TF-IDF among the given poems, so they tell more the more poems
-    there are. A title that stands in its poem is left out.
+    there are. A title that stands in its poem is left out. Poems of which no brief can be true
+    (`unbriefed`) are left out, with a warning that counts them.
+
+    Raises:
+        MissingExtra: The extra `prosody` is not installed.
     """
-    if not poems:
+    poems = list(poems)
+    fit = [poem for poem in poems if unbriefed(poem) is None]
+    if len(fit) < len(poems):
+        warnings.warn(
+            f"{len(poems) - len(fit):,} of {len(poems):,} poems get no brief: they are too long, "
+            "or rhyme in a way that no brief can ask for. Give others in their place.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    if not fit:
         return []
     return [
         RequestItem(request=_request(poem, words), poem=poem)
-        for poem, words in zip(poems, _telling([p.text for p in poems]), strict=True)
+        for poem, words in zip(fit, _telling([p.text for p in fit]), strict=True)
     ]
 
 

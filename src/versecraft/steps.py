@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Literal
 
-from .backwards import requests_of
+from .backwards import requests_of, unbriefed
 from .errors import BadInput, UnknownName
 from .planning import items
 from .plugins import get_task, list_tasks
@@ -58,8 +59,10 @@ def _revision_briefs(p: Any) -> Any:
 
 
 def _briefs(p: Any) -> Any:
-    backwards = requests_of(p.good(0, p.workspace.settings.quotas.backwards))
-    return [*p.workspace.lines("requests"), *backwards]
+    wanted = p.workspace.settings.quotas.backwards
+    # As many as are wanted, if there are: of some poems no brief can be true.
+    fit = (poem for poem in p.good(0, len(p.corpus.good)) if unbriefed(poem) is None)
+    return [*p.workspace.lines("requests"), *requests_of(islice(fit, wanted))]
 
 
 def _in_pairs(p: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..answers import FIXED_FORMS, Answer, Brief, Loc, locate, plain, words_of
+from ..answers import FIXED_FORMS, Answer, Brief, Form, Loc, locate, plain, words_of
 from ..errors import TaskError
 from ..kinds import Kind, verse_in
 from ..prompting import Prompt
@@ -278,22 +278,29 @@ def loose_brief(brief: Brief) -> str | None:
         return "two items of avoid are the same; name five or six different ones"
     if re.search(r"[?!]", f"{brief.angle} {brief.imagery} {' '.join(brief.avoid)}"):
         return "no questions or exclamations in a brief; say it plainly"
-    low, high = brief.form.lines
-    if not 1 <= low <= high <= 200:
-        return f"the form's lines {low} to {high} are no range; give the fewest, then the most"
-    if not _SCHEME.fullmatch(brief.form.scheme):
-        return "the scheme is 'none' or capitals in groups, such as 'ABAB CDCD' or 'A1BA2 ABA1'"
-    counts, rhymed = FIXED_FORMS.get(brief.form.name, (range(1, 201), False))
-    if low not in counts or high not in counts:
-        may = " or ".join(map(str, counts[:3])) + (" …" if len(counts) > 3 else "")
-        return f"a {brief.form.name} has {may} lines, not {low} to {high}; give what the form has"
-    if rhymed and brief.form.scheme == "none":
-        return f"a {brief.form.name} rhymes; give its scheme, or choose another form"
-    if brief.form.meter not in ("none", "mixed") and not brief.form.feet:
-        return f"{brief.form.meter} verse has feet; say how many, or give meter none"
-    if brief.form.meter == "none" and brief.form.feet:
-        return "feet must be 0 where meter is none"
+    if reason := loose_form(brief.form):
+        return reason
     base, whole = Brief.text(brief), brief.text()
     if len(base) > _LONGEST_BRIEF or len(whole) > _LONGEST_BRIEF + _FOR_CHANGES:
         return f"the brief is too long to work from ({len(whole):,} characters); say it in fewer"
+    return None
+
+
+def loose_form(form: Form) -> str | None:
+    """The reason to refuse a form that contradicts itself or its name, or None."""
+    low, high = form.lines
+    if not 1 <= low <= high <= 200:
+        return f"the form's lines {low} to {high} are no range; give the fewest, then the most"
+    if not _SCHEME.fullmatch(form.scheme):
+        return "the scheme is 'none' or capitals in groups, such as 'ABAB CDCD' or 'A1BA2 ABA1'"
+    counts, rhymed = FIXED_FORMS.get(form.name, (range(1, 201), False))
+    if low not in counts or high not in counts:
+        may = " or ".join(map(str, counts[:3])) + (" …" if len(counts) > 3 else "")
+        return f"a {form.name} has {may} lines, not {low} to {high}; give what the form has"
+    if rhymed and form.scheme == "none":
+        return f"a {form.name} rhymes; give its scheme, or choose another form"
+    if form.meter not in ("none", "mixed") and not form.feet:
+        return f"{form.meter} verse has feet; say how many, or give meter none"
+    if form.meter == "none" and form.feet:
+        return "feet must be 0 where meter is none"
     return None
