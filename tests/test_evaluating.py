@@ -103,6 +103,8 @@ def test_a_poet_that_leaks_in_three_of_ten_is_measured_so() -> None:
     report = measured(lambda n: LEAK if n < 3 else CLEAN)
     leaks = report.figure("leak rate")
     assert leaks.value == pytest.approx(0.3)
+    assert leaks.low is not None
+    assert leaks.high is not None
     assert leaks.low < 0.3 < leaks.high
     assert (leaks.n, leaks.counted, leaks.basis) == (10, "briefs", "3 of 10 answers")
     assert report.figure("kind purity").value == pytest.approx(0.7)
@@ -423,6 +425,8 @@ def test_a_share_lies_in_its_interval_and_the_interval_between_none_and_all(
     found = share(hits, seed=1)
     assert found is not None
     value, low, high = found
+    assert low is not None
+    assert high is not None
     assert value == pytest.approx(sum(h for h, _ in hits) / (4 * len(hits)))
     assert 0 <= low <= value + 1e-12
     assert value - 1e-12 <= high <= 1
@@ -433,6 +437,13 @@ def test_nothing_in_ten_is_no_proof_of_nothing() -> None:
     assert share([(0, 1)] * 10, seed=1) == (0, 0, pytest.approx(0.3085, abs=1e-4))
     assert share([(1, 1)] * 10, seed=1) == (1, pytest.approx(0.6915, abs=1e-4), 1)
     assert rate([(0, 500)] * 4, seed=1) == (0, 0, pytest.approx(1000 * 3.689 / 2000, abs=1e-3))
+    assert share([(1, 2)] * 10, seed=1) == (
+        0.5, pytest.approx(0.1871, abs=1e-4), pytest.approx(0.8129, abs=1e-4)
+    )  # fmt: skip
+    assert rate([(3, 500)], seed=1) == (
+        6, pytest.approx(1.237, abs=1e-3), pytest.approx(17.535, abs=1e-3)
+    )  # fmt: skip
+    assert mean([7], seed=1) == (7, None, None)
     assert share([], seed=1) is None
     assert share([(0, 0)], seed=1) is None
     assert mean([], seed=1) is None
@@ -445,9 +456,19 @@ def test_a_bootstrap_interval_is_as_wide_as_theory_says() -> None:
 
 
 def test_entropy_is_none_for_one_type_and_most_for_all_alike() -> None:
-    assert entropy([[3, 0, 0, 0]] * 5, seed=1) == (0, 0, 0)
+    assert entropy([[3, 0, 0, 0]] * 5, seed=1) == (0, None, None)
     assert (entropy([[1, 1, 1, 1]] * 5, seed=1) or (0,))[0] == pytest.approx(2)
     assert entropy([[0, 0]], seed=1) is None
+
+
+def test_the_interval_of_an_entropy_holds_its_value_and_reaches_up_to_the_truth() -> None:
+    rows = [[int(n in (seen, seen + 1)) for n in range(16)] for seen in range(0, 16, 2)]
+    value, low, high = entropy(rows * 2, seed=1) or (0, 0, 0)
+    assert low is not None
+    assert high is not None
+    assert low <= value <= high <= 4
+    few = entropy(rows[:6], seed=1) or (0, 0, 0)
+    assert (few[2] or 0) > 3.9, "sixteen types, of which twelve were seen"
 
 
 def test_poems_that_say_the_same_are_less_diverse_than_poems_that_do_not() -> None:
@@ -458,7 +479,11 @@ def test_poems_that_say_the_same_are_less_diverse_than_poems_that_do_not() -> No
     for name, better in (("distinct-2", 1), ("compression ratio", -1), ("cross-poem repeats", -1)):
         low, high = (at_length(poems, MEASURES[name], words, seed=1) for poems in (same, other))
         assert better * low[0] < better * high[0], name
-        assert low[1] <= low[0] <= low[2]
+        assert low[1:] == (None, None), "halves that are all alike tell no interval"
+    value, start, end = at_length(other, MEASURES["distinct-2"], words, seed=1)
+    assert start is not None
+    assert end is not None
+    assert start <= value <= end
 
 
 # The page.

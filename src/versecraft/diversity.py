@@ -72,7 +72,7 @@ def at_length(
     Such measures fall or rise with length (Deshpande et al. 2025), so sets are compared at one.
     Resampling with replacement would count each poem that is drawn twice as a repeat, so random
     half-samples without replacement are drawn (McCarthy 1969); where `words` is half of the set,
-    their spread is that of the whole set.
+    their spread is that of the whole set. There is no interval where they are all alike.
     """
     rng = random.Random(seed)
     found = []
@@ -86,7 +86,8 @@ def at_length(
         found.append(measure(drawn))
     found.sort()
     cut = round(0.025 * _HALVES)
-    return fmean(found), found[cut], found[-1 - cut]
+    low, high = found[cut], found[-1 - cut]
+    return (fmean(found), low, high) if low < high else (fmean(found), None, None)
 
 
 def _runs(words: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:

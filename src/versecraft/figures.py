@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isclose, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,13 +20,16 @@ Better = Literal["low", "high"] | None
 Sums = Sequence[tuple[float, float]]
 """Hits and tries of each brief, pair, poem or session."""
 
-Estimate = tuple[float, float, float]
+Estimate = tuple[float, float | None, float | None]
+"""Value, low and high; no ends where nothing tells them."""
 
 METHOD = (
     "Intervals hold 95 %: the percentile bootstrap (Efron and Tibshirani 1993, ch. 13) over "
-    "whole briefs, pairs or poems, 2,000 times. Where nothing varies they are exact "
-    "(Clopper and Pearson 1934; of counts, Garwood 1936). Of diversity: 200 random half-samples "
-    "(McCarthy 1969), all cut to one length."
+    "whole briefs, poems or sessions, 2,000 times; of issue types the basic bootstrap (Davison and "
+    "Hinkley 1997, ch. 5), since a small sample shows too few types. Where nothing varies between "
+    "them a share is exact for as many as there are (Clopper and Pearson 1934), and so is a rate "
+    "for its hits (Garwood 1936); other figures have no interval then. Of diversity: 200 random "
+    "half-samples (McCarthy 1969), all cut to one length."
 )
 DRAWS = 2000
 _TAIL = 0.025
@@ -37,7 +41,7 @@ class Figure(Record):
     Attributes:
         name: Such as "leak rate"; one of a family has its member after a colon, "leak: label".
         of: Whose it is: "poet, greedy", "educator", "loop".
-        low: Lower end of the 95 % interval, `high` the upper.
+        low: Lower end of the 95 % interval, `high` the upper; None where nothing tells them.
         n: How many independent things it was taken from: those that were resampled.
         counted: What these are, such as "briefs".
         basis: What was counted on them, such as "3 of 40 answers".
@@ -49,8 +53,8 @@ class Figure(Record):
     name: str
     of: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     counted: str
     unit: Unit = "share"
@@ -73,11 +77,18 @@ class Figure(Record):
         return f"{value:.2f}" if self.unit in ("ratio", "bits") else f"{value:.1f}"
 
     @property
+    def interval(self) -> str:
+        """Its ends in the figure's unit: "2.5 % to 30.1 %", or "no interval"."""
+        if self.low is None:
+            return "no interval"
+        return f"{self.says(self.low)} to {self.says(self.high)}"
+
+    @property
     def end(self) -> float:
         """Where an axis for this figure ends: 1 for shares, else a round number beyond all."""
         if self.unit == "share":
             return 1.0
-        most = max(self.high, self.value, *self.baselines.values(), 1e-9)
+        most = max(self.high or 0.0, self.value, *self.baselines.values(), 1e-9)
         step = 10.0 ** (len(str(int(most))) - 1)
         return step * (int(most / step) + 1)
 
@@ -186,9 +197,8 @@ class Report(Shown, Record):
             for f in figures:
                 unit = "" if f.unit in ("share", "ratio") else f" ({f.unit})"
                 beside = ", ".join(f"{name} {f.says(v)}" for name, v in f.baselines.items())
-                interval = f"{f.says(f.low)} to {f.says(f.high)}"
                 table.add_row(
-                    f.name + unit, f.says(f.value), interval, f"{f.n:,} {f.counted}", beside
+                    f.name + unit, f.says(f.value), f.interval, f"{f.n:,} {f.counted}", beside
                 )
             shown.append(table)
         return Group(*shown, *self.notes, f"Lists: {'; '.join(self.lists)}." if self.lists else "")
@@ -286,6 +296,9 @@ def bootstrap(
             tries.
         of: From sums (in the last dimension) to the figure.
         seed: Decides the draws.
+
+    Returns:
+        Value, low and high; no ends where the draws are all alike, since they tell none.
     """
     import numpy as np
 
@@ -295,47 +308,65 @@ def bootstrap(
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = of(counts @ table)
         value = float(of(table.sum(axis=0)))
-    low, high = np.nanpercentile(drawn, [100 * _TAIL, 100 * (1 - _TAIL)])
-    return value, float(low), float(high)
+    low, high = (float(x) for x in np.nanpercentile(drawn, [100 * _TAIL, 100 * (1 - _TAIL)]))
+    return (value, None, None) if isclose(low, high, abs_tol=1e-12) else (value, low, high)
 
 
 def share(hits: Sums, *, seed: int) -> Estimate | None:
     """The share of hits in tries over independent things; None where there were no tries.
 
-    Where all or none are hits, resampling shows no spread: the other end is then Clopper and
+    Where it is the same in all, resampling shows no spread: the interval is then Clopper and
     Pearson's (Biometrika 26, 1934) for as many things as had tries.
     """
+    from scipy.special import betaincinv
+
     some = [(hit, tries) for hit, tries in hits if tries]
     if not some:
         return None
     value, low, high = bootstrap(some, lambda s: s[..., 0] / s[..., 1], seed=seed)
-    slack = 1 - _TAIL ** (1 / len(some))
-    return value, (1 - slack if value == 1 else low), (slack if value == 0 else high)
+    if low is None:
+        n, k = len(some), round(value * len(some))
+        low = float(betaincinv(k, n - k + 1, _TAIL)) if k else 0.0
+        high = float(betaincinv(k + 1, n - k, 1 - _TAIL)) if k < n else 1.0
+    return value, low, high
 
 
 def rate(hits: Sums, *, per: float = 1000, seed: int) -> Estimate | None:
     """Hits per so many tries (words); None where there were none.
 
-    Where there are no hits, the upper end is Garwood's (Biometrika 28, 1936) for a count of 0.
+    Where it is the same in all things, the interval is Garwood's (Biometrika 28, 1936) for the
+    count of hits.
     """
-    from math import log
+    from scipy.special import gammaincinv
 
     some = [(hit, tries) for hit, tries in hits if tries]
     if not some:
         return None
     value, low, high = bootstrap(some, lambda s: per * s[..., 0] / s[..., 1], seed=seed)
-    return value, low, (high if value else -log(_TAIL) * per / sum(tries for _, tries in some))
+    if low is None:
+        count, tries = (sum(s[n] for s in some) for n in (0, 1))
+        low = per / tries * float(gammaincinv(count, _TAIL)) if count else 0.0
+        high = per / tries * float(gammaincinv(count + 1, 1 - _TAIL))
+    return value, low, high
 
 
 def mean(values: Sequence[float], *, seed: int) -> Estimate | None:
-    """The mean of one value for each independent thing; None where there is none."""
+    """The mean of one value for each independent thing; None where there is none.
+
+    It has no interval where all values are alike: of what is no share nothing more can be said.
+    """
     if not values:
         return None
     return bootstrap([(v, 1) for v in values], lambda s: s[..., 0] / s[..., 1], seed=seed)
 
 
 def entropy(counts: Sequence[Sequence[float]], *, seed: int) -> Estimate | None:
-    """Shannon's entropy, in bits, of counts by type (columns) summed over things (rows)."""
+    """Shannon's entropy, in bits, of counts by type (columns) summed over things (rows).
+
+    The entropy of a sample is too low, and that of a draw from it lower still. So the interval is
+    that of the basic bootstrap (Davison and Hinkley, Bootstrap Methods and their Application, 1997,
+    chapter 5), which goes as far up as the draws go down, and holds the value itself.
+    """
     import numpy as np
 
     def bits(sums: NDArray[Any]) -> NDArray[Any]:
@@ -343,4 +374,10 @@ def entropy(counts: Sequence[Sequence[float]], *, seed: int) -> Estimate | None:
         return 0.0 - np.sum(p * np.log2(np.where(p > 0, p, 1.0)), axis=-1)  # type: ignore[no-any-return]
 
     some = [row for row in counts if any(row)]
-    return bootstrap(some, bits, seed=seed) if some else None
+    if not some:
+        return None
+    value, low, high = bootstrap(some, bits, seed=seed)
+    if low is None or high is None:
+        return value, None, None
+    most = log2(len(some[0]))
+    return value, max(0.0, min(value, 2 * value - high)), min(most, max(value, 2 * value - low))

@@ -311,7 +311,7 @@ def _purity(
         yield Purity(place="what carries loss", of=curve.model, share=1.0, says=says)
     poets = [f for f in evaluation.figures if f.name == "kind purity"] if evaluation else []
     for figure in poets:
-        says = f"{figure.basis}; 95 %: {figure.says(figure.low)} to {figure.says(figure.high)}"
+        says = f"{figure.basis}; 95 %: {figure.interval}"
         yield Purity(place="the trained poet", of=figure.of, share=figure.value, says=says)
     if not poets:
         yield _unknown("the trained poet", "canary briefs", "versecraft run final")
