@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from corpora import CORPORA, needs_corpora
 from test_guides import entries
-from versecraft.answers import plain
+from versecraft.answers import plain, says
 from versecraft.phrases import CLICHE_LIST, SLOP_LIST, cliches, slop
 
 
@@ -30,6 +30,12 @@ def test_words_match_whole_whatever_stands_between_them() -> None:
     assert [hit.line for hit in cliches("“Till we—meet\n  again!”\n\n\n…Cold,\nas—ice")] == [1, 3]
     assert cliches("scold as ice") == cliches("cold as iceland") == ()
     assert slop("neonate") == ()
+
+
+def test_marks_of_emphasis_hide_nothing() -> None:
+    for marked in ("_cold as ice_", "*cold as ice*", "__cold__ as _ice_"):
+        assert [hit.phrase for hit in cliches(f"Her hand was {marked}.")] == ["cold as ice"]
+        assert says(f"Her hand was {marked}.", "cold as ice")
 
 
 def test_a_star_stands_for_an_ending() -> None:

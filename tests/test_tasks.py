@@ -210,6 +210,14 @@ def test_a_quote_may_differ_in_case_breaks_and_marks(quote: str) -> None:
     )
 
 
+@pytest.mark.parametrize("mark", ["* * *", "***", "_____", "/", "—"])
+def test_a_line_that_is_a_mark_alone_is_counted(mark: str) -> None:
+    poem = f"The gate is shut.\n{mark}\n\nThe key is somewhere.\nThe dog knows."
+    assert locate("The key is somewhere", poem) == 3
+    assert locate("somewhere. / The dog", poem) == 3
+    assert locate("The gate is shut", poem) == 1
+
+
 def test_an_approval_needs_a_quoted_strength() -> None:
     assert "strength" in str(
         verdict("critique", PoemItem(poem=POEM), {"strengths": [], "issues": []})

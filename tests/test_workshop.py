@@ -255,6 +255,16 @@ def test_a_clause_of_the_form_that_held_and_is_broken_makes_a_draft_worse() -> N
     assert not any("Task: critique" in turn and "poured" in turn for turn in teacher.turns)
 
 
+@pytest.mark.parametrize("line", ["I", "ah", "hm" * 100, "I " + "hm" * 100])
+def test_a_breach_at_a_line_too_short_or_long_to_quote_is_mended_too(line: str) -> None:
+    poem = UNRHYMED.replace("A spoon lies by the silver box.", line)
+    for draft in (poem, "\n".join(reversed(poem.split("\n")))):
+        teacher = in_couplets(critique(praise="The kettle sings"))
+        assert shop(teacher, Pen([draft, RHYMED])).write(REQUEST).final == RHYMED
+        read = next(turn for turn in teacher.turns if turn.startswith("Task: revision brief"))
+        assert "form breach (must be fixed). Measured" in read
+
+
 # Approved with open defects cannot be.
 
 
@@ -371,7 +381,8 @@ def test_a_poem_that_runs_on_is_drawn_again_and_then_an_error() -> None:
     pen = Pen([cut, cut, FIRST, SECOND])
     assert shop(at_odds(), pen).write(REQUEST).approved
     pen = Pen([cut])
-    with pytest.raises(WorkshopError, match=r"cut at 3,072 tokens\. It ran on to the token limit"):
+    told = r"draft 1, asked 3 times: .*cut at 3,072 tokens\. It ran on to the token limit"
+    with pytest.raises(WorkshopError, match=told):
         shop(at_odds(), pen).write(REQUEST)
     assert len(pen.asked) == 3
 
@@ -379,7 +390,13 @@ def test_a_poem_that_runs_on_is_drawn_again_and_then_an_error() -> None:
 def test_a_poem_in_another_language_is_taken_where_it_was_asked_for() -> None:
     german = ELSE["German"][0]
     teacher = Teacher([critique(praise="ein Pfund")])
-    for request in ("Omas Küchenwaage, ein Gedicht mit der Lade und dem Mehl", "scales, in German"):
+    for request in (
+        "Omas Küchenwaage, ein Gedicht mit der Lade und dem Mehl",
+        "scales, in German",
+        "ein Gedicht über Mehl",
+        "schreib mir etwas über Mehl",
+        "un poème sur la farine",
+    ):
         assert shop(teacher, Pen([german])).write(request).final == german
 
 
@@ -614,6 +631,18 @@ def test_a_folder_goes_on_for_more_rounds_and_is_for_one_request(tmp_path: Path)
         shop(teacher, pen).write("another one", into=tmp_path)
 
 
+def test_a_revision_refused_three_times_is_not_bought_again(tmp_path: Path) -> None:
+    lost = SECOND.replace("keep level", "hang level")
+    pen = Pen([FIRST, lost])
+    first = shop(at_odds(), pen).write(REQUEST, into=tmp_path)
+    assert (first.stopped, len(pen.asked)) == ("worse", 4)
+    assert shop(at_odds(), pen).write(REQUEST, into=tmp_path) == first
+    assert shop(at_odds(), pen).write(REQUEST, 5, into=tmp_path) == first
+    assert len(pen.asked) == 4
+    (tmp_path / "session.json").unlink()
+    assert shop(at_odds(), Pen([SECOND])).write(REQUEST, into=tmp_path).approved
+
+
 def test_the_temporary_folder_is_gone_when_a_session_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -730,6 +759,11 @@ def shown(value: Any) -> str:
     console = Console(width=100, record=True, file=io.StringIO(), markup=False)
     console.print(value)
     return console.export_text()
+
+
+def test_a_session_is_written_where_it_is_told_to(tmp_path: Path) -> None:
+    session = Session(request=REQUEST)
+    assert Session.read(session.write(tmp_path / "a" / "b.json")) == session
 
 
 def test_a_session_that_is_none_says_so(tmp_path: Path) -> None:

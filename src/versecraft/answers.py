@@ -273,8 +273,8 @@ def _unified(text: str) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text for comparing, in order, without punctuation."""
-    return re.findall(r"\w+(?:'\w+)*", plain(text))
+    """The words of a text for comparing, in order, without punctuation or marks of emphasis."""
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", plain(text))
 
 
 def says(text: str, phrase: str) -> bool:
@@ -318,7 +318,8 @@ def _quotable(text: str) -> str:
 
 @lru_cache(maxsize=256)
 def _places(text: str) -> tuple[list[str], list[str]]:
-    lines = [" ".join(line.split()) for line in _quotable(text).split("\n") if line.strip()]
+    # A line that is a mark alone, such as "* * *", is no place for a quotation, but is counted.
+    lines = [" ".join(_quotable(line).split()) for line in text.split("\n") if line.strip()]
     return lines, [f"{a} {b}" for a, b in pairwise(lines)]
 
 

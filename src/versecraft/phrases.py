@@ -100,7 +100,7 @@ def slop(text: str) -> tuple[PhraseHit, ...]:
     return tuple(_hits(text, _SLOP))
 
 
-_WORD = re.compile(r"\w+(?:'\w+)*")
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
 def _hits(text: str, known: _List) -> Iterator[PhraseHit]:

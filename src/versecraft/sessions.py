@@ -94,16 +94,22 @@ class Round(Record):
 
 
 def _issue(clause: Clause, round: Round) -> Issue:
-    """A broken clause as an issue, at the last line that breaks it or the last of all."""
+    """A broken clause as an issue, at the last line that breaks it or the last of all.
+
+    A line of a letter or two is quoted with its neighbour.
+    """
     lines = [line.strip() for line in round.draft.split("\n") if line.strip()]
     number = clause.lines[-1] if clause.lines else len(lines)
+    if len(lines[number - 1]) < 3 and len(lines) > 1:  # too short to be quoted alone
+        number = min(number, len(lines) - 1)
+        lines[number - 1] = " / ".join(lines[number - 1 : number + 1])
     line = lines[number - 1]
+    cut = line if len(line) <= 160 else line[:160].rpartition(" ")[0]
     where = f" (lines {', '.join(map(str, clause.lines[:8]))})" if clause.lines else ""
     return Issue.model_construct(
         type="form_breach",
-        location=Loc(
-            quote=line if len(line) <= 160 else line[:160].rpartition(" ")[0], line=number
-        ),
+        # Not validated: a poem of one word, or of one without an end, is measured like another.
+        location=Loc.model_construct(quote=cut if len(cut) > 2 else line[:160], line=number),
         diagnosis=f"Measured, not judged: the form is broken. Its {said_of(clause)}{where}."[:280],
         direction=f"Recast what breaks it, so that the {clause.name} is {clause.asked}."[:280],
         severity="must_fix",
@@ -183,9 +189,13 @@ class Session(Shown, Record):
             ) from error
 
     def write(self, path: str | Path) -> Path:
-        """Writes the session as JSON; a folder gets `session.json`. Returns the file."""
+        """Writes the session as JSON; a folder gets `session.json`. Returns the file.
+
+        The folder that the file is to lie in is made where there is none.
+        """
         path = Path(path)
         file = path / FILE if path.is_dir() else path
+        file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_name(f"{file.name}.part")
         aside.write_text(self.model_dump_json(indent=1, exclude_none=True) + "\n", encoding="utf-8")
         os.replace(aside, file)

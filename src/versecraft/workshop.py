@@ -150,7 +150,7 @@ class _OutOfBudget(Exception):
 class _NoAnswer(Exception):
     """A question without an answer of use."""
 
-    def __init__(self, task: str, number: int, by: str, row: Row) -> None:
+    def __init__(self, task: str, number: int, by: str, row: Row, times: int) -> None:
         name = f"a {task.replace('_', ' ')}" if task != "poem" else f"draft {number}"
         what = name if task in ("brief", "poem") else f"{name} for draft {number}"
         # A row with an answer that the checks of today refuse, as they are not those of then.
@@ -158,7 +158,7 @@ class _NoAnswer(Exception):
         if row.error:
             self.kind = row.error.kind
             self.reason, _, self.said = row.error.message.partition("\nThe answer was: ")
-        asked = f", asked {row.attempts} times" if row.attempts > 1 else ""
+        asked = f", asked {times} times" if times > 1 else ""
         super().__init__(f"{by} did not give {what}{asked}: {self.reason.rstrip('.')}")
 
 
@@ -191,7 +191,8 @@ class _Sitting:
         self.budget = self.left = float("inf") if budget is None else budget
         self.tell = tell
         self.session = Session(request=request, educator=shop.educator.id, poet=shop.poet.id)
-        if (folder / FILE).is_file() and Session.read(folder).request != request:
+        self.past = Session.read(folder) if (folder / FILE).is_file() else None
+        if self.past and self.past.request != request:
             raise BadInput(f"{folder} holds a session on another request. Give another folder.")
 
     def run(self) -> Session:
@@ -236,7 +237,7 @@ class _Sitting:
     def _draft(self, number: int, asked: Brief, before: Round | None) -> Round:
         """The next draft, with what can be measured of it."""
         item = BriefItem(brief=asked, draft=_poem(before.draft) if before else None)
-        verse, refused = self._verse(item, number)
+        verse, refused = self._held(number, before) or self._verse(item, number)
         text = verse.text
         if before is None:
             return Round(draft=text, breaches=breaches(text, asked.form))
@@ -252,6 +253,16 @@ class _Sitting:
             changes=change,
             worse=worse,
         )
+
+    def _held(self, number: int, before: Round | None) -> tuple[Verse, str] | None:
+        """The revision that the folder has from this poet, refused as often as it is asked for."""
+        if before is None or not self.past or len(self.past.rounds) < number:
+            return None
+        held, revised = self.past.rounds[number - 1], self.past.rounds[number - 2]
+        same = (revised.draft, revised.revision_brief) == (before.draft, before.revision_brief)
+        if held.refused and same and self.past.poet == self.session.poet:
+            return Verse(text=held.draft), held.refused
+        return None
 
     def _verse(self, item: BriefItem, number: int) -> tuple[Verse, str | None]:
         """A poem; with the reason where it is one, but the task refused it as a revision."""
@@ -307,10 +318,12 @@ class _Sitting:
         backend = self.shop.poet if poet else self.shop.educator
         system = _system(backend, self.shop.poet_system if poet else self.shop.educator_system)
         self.tell(Step(task.name, number, backend.id))
+        times = 0
         for _ in range(1 + REASKS):
             todo = plan(task, [item], backend, ledger=self.ledger, system=system)
             run = generate(todo, budget=self.left, progress=False)
             self.left = max(0.0, self.left - run.cost - run.held)
+            times += run.rows[0].attempts
             error = run.rows[0].error
             # What was cut a run does not ask again; but a poet's next draw may come to an end.
             if not error or error.kind != "truncated":
@@ -323,7 +336,7 @@ class _Sitting:
         answers: list[Out] = [answer for _, answer in run.answers()]
         if answers:
             return answers[0]
-        raise _NoAnswer(task.name, number, backend.id, run.rows[0])
+        raise _NoAnswer(task.name, number, backend.id, run.rows[0], times)
 
     def _keep(self, task: PromptTask[Any, Any], number: int, **answered: Any) -> None:
         """Puts an answer into the session, writes it down, and tells of it."""
