@@ -26,8 +26,8 @@ _OTHERS = frozenset(
     "een en niet dat zijn op voor van mijn ons les et est une dans qui pas nous sur du au je elle "
     "el los las y con por del una uno su como il di che gli della nel mi um uma não os da em ao "
     "och att inte som på är det og ikke af jeg nie się na jest że jak über für mir mein meine "
-    "meinen eines einer etwas schreib gedicht un écris moi où à aux ce cette ses leur mère père poème "
-    "para sobre poesia poema".split()
+    "meinen eines einer etwas schreib gedicht un écris moi où à aux ce cette ses leur mère père "
+    "poème para sobre poesia poema".split()
 )
 
 
