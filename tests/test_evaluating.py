@@ -122,18 +122,24 @@ def test_a_first_answer_counts_and_nothing_is_asked_twice() -> None:
     report = evaluate(poet=Scripted(once), limit=6, samples=2, progress=False)
     assert len(asked) == 12
     assert report.figure("leak rate").value == 1
-    assert report.figure("leak: empty").value == pytest.approx(0.5)
-    assert report.figure("leak rate").n == 6, "samples of a brief are resampled together"
+    assert report.figure("without text").value == pytest.approx(0.5)
+    assert report.figure("without text").n == 6, "samples of a brief are resampled together"
 
 
 def test_an_answer_that_is_cut_has_not_ended_and_is_no_pure_poem() -> None:
     no = BackendError("it declined", kind="refusal")
     report = measured(lambda n: cut() if n < 4 else LEAK if n == 4 else no if n == 5 else CLEAN)
-    assert report.figure("end rate").value == pytest.approx(0.6)
+    assert report.figure("end rate").value == pytest.approx(5 / 9), "a refusal is no end"
     assert report.figure("kind purity").value == pytest.approx(0.4)
-    assert report.figure("leak rate").value == pytest.approx(2 / 6), "of those that ended"
-    assert report.figure("leak: empty").value == pytest.approx(1 / 6)
+    assert report.figure("leak rate").value == pytest.approx(1 / 5), "of those with text"
+    assert report.figure("without text").value == pytest.approx(1 / 6), "of those that ended"
     assert report.unanswered == 0
+
+
+def test_who_says_nothing_avoids_nothing() -> None:
+    no = BackendError("it declined", kind="refusal")
+    report = measured(lambda n: no if n % 2 else "", limit=4)
+    assert {f.name: f.value for f in report.figures} == {"kind purity": 0, "without text": 1}
 
 
 def test_what_fails_for_other_reasons_is_left_out_and_noted() -> None:
@@ -474,16 +480,25 @@ def test_the_interval_of_an_entropy_holds_its_value_and_reaches_up_to_the_truth(
 def test_poems_that_say_the_same_are_less_diverse_than_poems_that_do_not() -> None:
     same = [make_poem(1, lines=20).text.lower().split()] * 20
     other = [make_poem(n, lines=20).text.lower().split() for n in range(20)]
-    words = length_for([same, other, [["few", "words"]]])
+    alone = [[[poem] for poem in poems] for poems in (same, other, [["few", "words"]])]
+    words = length_for(alone)
     assert words == sum(map(len, same)) // 2
     for name, better in (("distinct-2", 1), ("compression ratio", -1), ("cross-poem repeats", -1)):
-        low, high = (at_length(poems, MEASURES[name], words, seed=1) for poems in (same, other))
+        low, high = (at_length(poems, MEASURES[name], words, seed=1) for poems in alone[:2])
         assert better * low[0] < better * high[0], name
         assert low[1:] == (None, None), "halves that are all alike tell no interval"
-    value, start, end = at_length(other, MEASURES["distinct-2"], words, seed=1)
+    value, start, end = at_length(alone[1], MEASURES["distinct-2"], words, seed=1)
     assert start is not None
     assert end is not None
     assert start <= value <= end
+
+
+def test_more_samples_of_a_brief_make_a_poet_no_duller() -> None:
+    poems = [make_poem(n, lines=12).text for n in range(20)]
+    once, thrice = (measured(lambda n: poems[n], limit=20, samples=n) for n in (1, 3))
+    for name in MEASURES:
+        assert once.figure(name).value == pytest.approx(thrice.figure(name).value, rel=0.05)
+        assert (thrice.figure(name).n, thrice.figure(name).counted) == (20, "briefs")
 
 
 # The page.

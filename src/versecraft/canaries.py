@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
 
 from .answers import Brief, Form, says, words_of
-from .diversity import FEWEST, MEASURES, Memory, Recall, at_length
+from .diversity import FEWEST, MEASURES, Memory, Recall, at_length, size_of
 from .errors import MissingExtra
 from .figures import Figure, Sheet, Specimen, Sums, mean, rate, tried
+from .forms import CONTRACTS, laid_out, partners
 from .kinds import KindReport, classify
 from .phrases import CLICHE_LIST, SLOP_LIST, PhraseHit, cliches, slop
 from .prosody import check, end_word, rhyme
@@ -74,11 +74,14 @@ class Answer:
         """What the detector says."""
         return classify(self.said, self.canary.brief.text())
 
+    @property
+    def has_text(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.said.strip())
+
     @cached_property
     def rules(self) -> frozenset[str]:
-        """What makes it no poem: rules of the detector, or `empty`."""
-        if not self.said.strip():
-            return frozenset({"empty"})
+        """What makes it no poem: rules of the detector."""
         return frozenset(line.rule for line in self.kind.lines)
 
     @cached_property
@@ -133,17 +136,13 @@ class Answer:
 
 def _rhymed(form: Form, lines: int) -> Iterator[tuple[int, int]]:
     """Pairs of lines, from 0, that a scheme wants to rhyme in a poem of so many lines."""
-    letters = re.findall(r"([A-Z])\d?", "" if form.scheme == "none" else form.scheme)
-    if not letters:
+    if form.scheme == "none":
         return
     low, high = form.lines
-    last: dict[tuple[int, str], int] = {}
-    for n in range(max(low, min(lines, high))):
-        # A scheme that is shorter than the poem begins again, with new rhymes.
-        name = n // len(letters), letters[n % len(letters)]
-        if name in last:
-            yield last[name], n
-        last[name] = n
+    asked = laid_out(form.scheme, max(low, min(lines, high)), CONTRACTS[form.name].carried)
+    for n, others in partners(asked).items():
+        if before := [m for m in others if m < n]:
+            yield max(before), n
 
 
 Measure = Callable[[Answer], float]
@@ -156,11 +155,13 @@ _WORN: dict[str, Callable[[str], tuple[PhraseHit, ...]]] = {"slop": slop, "clich
 
 MEANS: dict[str, str] = {
     "kind purity": "Of all answers, those that ended and are a poem and nothing else.",
-    "leak rate": "Of the answers that ended, those in which something is not poem: a greeting, a "
-    "label, a piece of the brief, a critique.",
+    "without text": "Of the answers that ended, those that declined or said nothing. Leaks, form "
+    "and all that follows are taken among the others.",
+    "leak rate": "Answers in which something is not poem: a greeting, a label, a piece of the "
+    "brief, a critique.",
     "leak": "The same, by the rule that caught it. An answer may break several.",
-    "end rate": "Answers that stopped by themselves. The others ran on until they were cut; what "
-    "they said is not handed out, so no other figure sees them.",
+    "end rate": "Of the answers that say something, those that stopped by themselves. The others "
+    "ran on until they were cut; what they said is not handed out, so no other figure sees them.",
     "restart rate": "Answers that begin again: the first three lines come back, or, without a "
     "refrain, more than a third of the lines stand twice.",
     "avoidance": "Answers in which nothing stands that the brief says to avoid.",
@@ -173,7 +174,8 @@ MEANS: dict[str, str] = {
     "Taken at one length for all that are compared.",
     "compression ratio": "How many times smaller a packer makes the poems: low is varied. At one "
     "length.",
-    "cross-poem repeats": "Runs of six words that stand in two answers. At one length.",
+    "cross-poem repeats": "Runs of six words that stand in the answers to two briefs. At one "
+    "length.",
     "verbatim": "Runs of five words that stand in a poem of the corpus. Some are small change of "
     "the language; much above the baseline, poems were learnt by heart.",
     "verbatim, famous briefs": "The same, where the brief invites a poem that the world knows.",
@@ -183,6 +185,14 @@ MEANS: dict[str, str] = {
 
 def _ended(answer: Answer) -> bool:
     return answer.text is not None
+
+
+def _has_text(answer: Answer) -> bool:
+    return answer.has_text
+
+
+def _goes_on(answer: Answer) -> bool:
+    return answer.has_text or not _ended(answer)
 
 
 def _one(answer: Answer) -> float:
@@ -197,7 +207,7 @@ class _Sheet(Sheet):
         self.answers = answers
 
     def sums(
-        self, hits: Measure, tries: Measure = _one, among: Callable[[Answer], bool] = _ended
+        self, hits: Measure, tries: Measure = _one, among: Callable[[Answer], bool] = _has_text
     ) -> Sums:
         """Hits and tries of each brief."""
         by: dict[int, list[Answer]] = {}
@@ -220,12 +230,14 @@ def poet_figures(
     """
     sheet, notes = _Sheet(of, answers, seed=seed), []
     sheet.share("kind purity", sheet.sums(_is_pure, among=_any), "briefs", "answers")
+    silent = sheet.sums(lambda a: not a.has_text, among=_ended)
+    sheet.share("without text", silent, "briefs", "answers", better="low")
     leaks = [("leak rate", sheet.sums(lambda a: bool(a.rules)))]
-    for rule in sorted({rule for a in answers if a.text is not None for rule in a.rules}):
+    for rule in sorted({rule for a in answers for rule in a.rules}):
         leaks.append((f"leak: {rule}", sheet.sums(_breaks(rule))))
     for name, sums in leaks:
         sheet.share(name, sums, "briefs", "answers", better="low")
-    sheet.share("end rate", sheet.sums(_ended, among=_any), "briefs", "answers")
+    sheet.share("end rate", sheet.sums(_ended, among=_goes_on), "briefs", "answers")
     restarts = sheet.sums(lambda a: a.restarts)
     sheet.share("restart rate", restarts, "briefs", "answers", better="low")
     sheet.share("avoidance", sheet.sums(lambda a: not a.avoided), "briefs", "answers")
@@ -240,7 +252,7 @@ def poet_figures(
             f"{sum(h for h, _ in sums):,.0f} in {sum(w for _, w in sums):,.0f} words",
             unit="per 1,000 words", better="low",
         )  # fmt: skip
-    if sum(len(a.words) for a in answers) < FEWEST:
+    if size_of(by_brief(answers)) < FEWEST:
         notes.append(f"{of}: fewer than {FEWEST} words, too few to tell diversity by.")
     else:
         _diversity(sheet, words)
@@ -262,14 +274,14 @@ def _any(answer: Answer) -> bool:
 
 
 def _is_pure(answer: Answer) -> bool:
-    return answer.text is not None and not answer.rules
+    return answer.has_text and not answer.rules
 
 
 def _form(sheet: _Sheet) -> None:
     kept = sheet.sums(lambda a: all(a.clauses.values()))
     rhymes = sheet.sums(lambda a: a.rhymes[0], lambda a: a.rhymes[1])
     sheet.share("form kept", kept, "briefs", "answers")
-    for name in dict.fromkeys(name for a in filter(_ended, sheet.answers) for name in a.clauses):
+    for name in dict.fromkeys(name for a in filter(_has_text, sheet.answers) for name in a.clauses):
         sums = sheet.sums(_holds(name), _told(name))
         sheet.share(f"form: {name}", sums, "briefs", "answers")
     sheet.share("rhyme", rhymes, "briefs", "asked rhymes")
@@ -284,11 +296,12 @@ def _told(clause: str) -> Measure:
 
 
 def _diversity(sheet: _Sheet, words: int) -> None:
-    poems = [a.words for a in sheet.answers if a.words]
+    poems = by_brief(sheet.answers)
     for name, measure in MEASURES.items():
         sheet.add(
-            name, at_length(poems, measure, words, seed=sheet.seed), len(poems), "answers",
-            f"at {words:,} words", unit="ratio" if name == "compression ratio" else "share",
+            name, at_length(poems, measure, words, seed=sheet.seed), len(poems), "briefs",
+            f"one answer to each, at {words:,} words",
+            unit="ratio" if name == "compression ratio" else "share",
             better="high" if name == "distinct-2" else "low",
         )  # fmt: skip
 
@@ -304,7 +317,16 @@ def _memory(sheet: _Sheet) -> None:
 
 
 def _is_famous(famous: bool) -> Callable[[Answer], bool]:
-    return lambda a: a.text is not None and a.canary.famous == famous
+    return lambda a: a.has_text and a.canary.famous == famous
+
+
+def by_brief(answers: Iterable[Answer]) -> list[list[list[str]]]:
+    """The words of the answers to each brief, where they say something."""
+    by: dict[int, list[list[str]]] = {}
+    for answer in answers:
+        if answer.words:
+            by.setdefault(answer.canary.number, []).append(answer.words)
+    return list(by.values())
 
 
 def verse_rates(poems: Sequence[str], words: int, *, seed: int) -> dict[str, float]:
@@ -317,7 +339,7 @@ def verse_rates(poems: Sequence[str], words: int, *, seed: int) -> dict[str, flo
             found[name] = estimate[0]
     if words:
         for name, measure in MEASURES.items():
-            found[name] = at_length(split, measure, words, seed=seed)[0]
+            found[name] = at_length([[w] for w in split], measure, words, seed=seed)[0]
     return found
 
 
@@ -328,7 +350,7 @@ def lists() -> tuple[str, ...]:
 
 def specimens(answers: Iterable[Answer], of: str, each: int = 2) -> list[Specimen]:
     """The worst and the best answers: leaks first, then broken clauses, slop and restarts."""
-    ended = {a.text: a for a in answers if a.text is not None and a.text.strip()}
+    ended = {a.text: a for a in answers if a.has_text}
     ranked = sorted(ended.values(), key=_fault)
     best = [a for a in ranked[:each] if not a.rules]
     worst = [a for a in ranked[::-1][:each] if a not in best and any(_fault(a))]

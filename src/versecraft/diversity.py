@@ -24,6 +24,8 @@ _GRAM = 5  # words in a row that chance seldom gives twice
 _LONG = 6
 
 Measure = Callable[[Sequence[Sequence[str]]], float]
+Briefs = Sequence[Sequence[Sequence[str]]]
+"""The words of the poems that answer each brief; a poem of a corpus stands alone."""
 
 
 def distinct_pairs(poems: Sequence[Sequence[str]]) -> float:
@@ -55,31 +57,35 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def length_for(sets: Sequence[Sequence[Sequence[str]]]) -> int:
+def size_of(poems: Briefs) -> float:
+    """Words of a set of which one poem is taken for each brief."""
+    return sum(fmean(map(len, same)) for same in poems)
+
+
+def length_for(sets: Sequence[Briefs]) -> int:
     """Words to which sets of poems are cut to be compared.
 
     Half of the smallest set of `FEWEST` words or more, at most 8,000; 0 where none is as large.
     """
-    sizes = [size for poems in sets if (size := sum(map(len, poems))) >= FEWEST]
-    return min([MOST_WORDS, *(size // 2 for size in sizes)]) if sizes else 0
+    sizes = [size for poems in sets if (size := size_of(poems)) >= FEWEST]
+    return min([MOST_WORDS, *(int(size / 2) for size in sizes)]) if sizes else 0
 
 
-def at_length(
-    poems: Sequence[Sequence[str]], measure: Measure, words: int, *, seed: int
-) -> Estimate:
+def at_length(poems: Briefs, measure: Measure, words: int, *, seed: int) -> Estimate:
     """A measure of poems drawn up to so many words, with its interval.
 
     Such measures fall or rise with length (Deshpande et al. 2025), so sets are compared at one.
     Resampling with replacement would count each poem that is drawn twice as a repeat, so random
-    half-samples without replacement are drawn (McCarthy 1969); where `words` is half of the set,
+    half-samples without replacement are drawn (McCarthy 1969), of each brief one poem, since those
+    that answer one are alike and a set with more of them is no duller; where `words` is half of it,
     their spread is that of the whole set. There is no interval where they are all alike.
     """
     rng = random.Random(seed)
     found = []
     for _ in range(_HALVES):
         drawn, left = [], words
-        for poem in rng.sample(poems, len(poems)):
-            drawn.append(poem[:left])
+        for same in rng.sample(poems, len(poems)):
+            drawn.append(rng.choice(same)[:left])
             left -= len(drawn[-1])
             if left <= 0:
                 break

@@ -11,7 +11,16 @@ from tempfile import TemporaryDirectory
 from .answers import words_of
 from .asking import Asked, Asking, Backends, System, ask, has_come, one_of, reading
 from .backends import Backend, BatchBackend
-from .canaries import Answer, Canary, canaries, lists, poet_figures, specimens, verse_rates
+from .canaries import (
+    Answer,
+    Canary,
+    by_brief,
+    canaries,
+    lists,
+    poet_figures,
+    specimens,
+    verse_rates,
+)
 from .critics import (
     Reading,
     approvals,
@@ -172,8 +181,8 @@ class _Sheet:
         memory = Memory(corpus.good) if corpus and corpus.good else None
         by = _poets(found, {c.brief.text(): c for c in briefs}, memory)
         sample = [poem.text for poem in good[:_SAMPLE]]
-        sets = [[a.words for a in answers] for answers in by.values()]
-        sets += [[words_of(text) for text in sample]]
+        sets = [by_brief(answers) for answers in by.values()]
+        sets += [[[words_of(text)] for text in sample]]
         words = length_for(sets)
         human = verse_rates(sample, words, seed=self.seed) if sample else {}
         made = {of: poet_figures(a, of, words=words, seed=self.seed) for of, a in by.items()}
