@@ -210,6 +210,13 @@ def test_a_quote_may_differ_in_case_breaks_and_marks(quote: str) -> None:
     )
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
+def test_a_poem_is_read_with_plain_line_ends_and_blanks(end: str) -> None:
+    item = BriefItem(brief=Brief.model_validate(BRIEF))
+    answered = f"\nThe gate\u00a0is shut.{end}{end}   The key is in.{end}"
+    assert get_task("poem").read(item, answered).text == "The gate is shut.\n\n   The key is in."
+
+
 @pytest.mark.parametrize("mark", ["* * *", "***", "_____", "/", "—"])
 def test_a_line_that_is_a_mark_alone_is_counted(mark: str) -> None:
     poem = f"The gate is shut.\n{mark}\n\nThe key is somewhere.\nThe dog knows."

@@ -21,7 +21,7 @@ from .ledger import read_rows
 from .planning import items, plan
 from .records import BriefItem, Item, Poem, PoemItem, RequestItem, RevisionItem, Row
 from .sessions import FILE, Round, Session, Stopped, breaches, changes
-from .tasks import PromptTask
+from .tasks import PromptTask, bare_text
 from .tasks.brief import brief as brief_task
 from .tasks.critique import critique as critique_task
 from .tasks.poem import poem as poem_task
@@ -280,7 +280,7 @@ class _Sitting:
             return self._ask(task, item, number), None
         except _NoAnswer as error:
             # As a first draft it would be no use; as a revision it shows that the poet is stuck.
-            text = error.said.strip("\n").rstrip()
+            text = bare_text(error.said)
             poem = classify(text, item.brief.text()).clean and not wrong_language(
                 request, item.brief, text
             )

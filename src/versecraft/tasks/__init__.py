@@ -109,7 +109,7 @@ class PromptTask(Generic[In, Out]):
     def read(self, item: In, answer: str) -> Out:
         """The answer as a record, with what code computes filled in."""
         if self.output.bare:
-            result = self.output.model_validate({"text": answer.strip("\n").rstrip()})
+            result = self.output.model_validate({"text": bare_text(answer)})
         else:
             result = self.output.model_validate_json(answer)
         return self.finish(item, result) if self.finish else result
@@ -144,6 +144,12 @@ class PromptTask(Generic[In, Out]):
             ),
             meta=self.meta(item, result) if self.meta else {},
         )
+
+
+def bare_text(answer: str) -> str:
+    r"""An answer of plain text with line ends as `\n` and plain blanks; its layout stays."""
+    text = answer.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ")
+    return text.strip("\n").rstrip()
 
 
 _LOOP = 4  # words in a row that prose does not say three times; no answer of the sample does
