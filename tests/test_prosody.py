@@ -323,6 +323,26 @@ def test_an_open_scheme_goes_on_and_unrhymed_verse_rhymes_here_and_there_only() 
     assert clause(check(six, "blank-verse"), "scheme").holds is False
 
 
+SAME = "the cold sea\nthe old sea\nthe blue sea\nthe grey sea\n\na sea\nno sea\none sea\nthat sea"
+
+
+def test_a_word_is_no_rhyme_for_itself_except_now_and_then_or_in_a_refrain() -> None:
+    eight: dict[str, Any] = {"name": "quatrains", "lines": (8, 8), "meter": "none", "feet": 0}
+    for asked in ("ABAB CDCD", "ABAB", "AA"):
+        report = check(SAME, Form(**eight, scheme=asked))
+        assert clause(report, "scheme").lines == tuple(range(1, 9))
+        assert clause(report, "scheme").holds is False
+    assert clause(check(SAME, Form(**eight, scheme="A1A1A1A1")), "scheme").holds is True
+    told = "it told me\nthe gate\nto hold me\nlate\n\na wall\na card\na fall\na yard"
+    assert clause(check(told, Form(**eight, scheme="ABAB CDCD")), "scheme").lines == ()
+
+
+def test_syllables_cannot_be_told_where_most_words_are_unknown() -> None:
+    foreign = "雨が降る港の朝\n舟ひとつ\nかもめの声"
+    assert clause(check(foreign, "haiku"), "syllables").holds is None
+    assert clause(check(HAIKU, "haiku"), "syllables").holds is True
+
+
 def test_rhyme_in_another_language_cannot_be_told() -> None:
     words = "улица\nфонарь\nаптека\nсвет"
     assert clause(check(words, "quatrains"), "scheme").holds is None

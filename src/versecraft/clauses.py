@@ -12,7 +12,7 @@ from .forms import CONTRACTS, Contract, FormName
 from .meters import Meter, meter
 from .records import Record, Shown
 from .schemes import grouped, heard, rhymed_lines, unmet
-from .sounds import end_word, pronounced, stanzas_of, syllables
+from .sounds import end_word, pronounced, stanzas_of, syllables, words_in
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,7 +24,7 @@ CHAINED = 0.8  # of them where rhymes run on: two in three is what a poem of thr
 _UNRHYMED = 0.6  # more lines that rhyme than this break a promise not to rhyme
 _SAME = 0.75  # of the lines of a refrain, and of the words of such a line
 _STANZAS = 0.8  # of the stanzas
-_KNOWN = 0.5  # of the last words must be known to the dictionary
+_KNOWN = 0.5  # of the words that are listened to must be known to the dictionary
 
 
 ClauseName = Literal["lines", "stanzas", "scheme", "refrain", "end words", "meter", "syllables"]
@@ -164,7 +164,8 @@ def _scheme(schemes: Sequence[str], asked: Contract, lines: Sequence[str]) -> Cl
         holds, amiss = share <= _UNRHYMED, tuple(rhymed)
     else:
         wanted, missed, amiss = min(
-            (unmet(words, s, asked.carried) for s in schemes), key=lambda u: u[1] / max(u[0], 1)
+            (unmet(words, s, asked.carried, asked.returning) for s in schemes),
+            key=lambda u: u[1] / max(u[0], 1),
         )
         found = (
             f"{grouped(heard(words), schemes)}; {wanted - missed} of {wanted} lines rhyme as asked"
@@ -297,10 +298,11 @@ def _syllables(asked: Contract, lines: Sequence[str]) -> Clause | None:
     counts = [syllables(line) for line in lines]
     groups = [counts[n : n + by] for n in range(0, len(counts), by)]
     long = [n for n, group in enumerate(groups) if sum(group) > asked.syllables]
+    known = sum(bool(pronounced(word)) for line in lines for word in words_in(line))
     return Clause(
         name="syllables",
         asked=f"at most {asked.syllables} in {by} lines",
         found="; ".join("-".join(map(str, group)) for group in groups[:6]),
-        holds=not long,
+        holds=not long if known >= _KNOWN * len(words_of("\n".join(lines))) else None,
         lines=tuple(n * by + 1 for n in long),
     )

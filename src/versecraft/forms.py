@@ -56,6 +56,11 @@ class Contract:
     feet: tuple[int, ...] = ()
     syllables: int | None = None
 
+    @property
+    def returning(self) -> bool:
+        """Whether lines or last words return."""
+        return bool(self.refrains or self.repeats or self.opening or self.end_words)
+
 
 def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

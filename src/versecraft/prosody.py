@@ -95,7 +95,9 @@ _SONNETS: tuple[FormName, ...] = ("shakespearean-sonnet", "petrarchan-sonnet")
 def _missing(name: FormName, words: Sequence[str]) -> float:
     """Share of the rhymes of a form that are not there, by its best scheme."""
     asked = CONTRACTS[name]
-    return min(missing_from(scheme, words, asked.carried) for scheme in asked.schemes)
+    return min(
+        missing_from(scheme, words, asked.carried, asked.returning) for scheme in asked.schemes
+    )
 
 
 def _of_groups(text: str, words: Sequence[str], sizes: Sequence[int]) -> FormName | None:
@@ -171,7 +173,7 @@ def _own_scheme(name: FormName, stanzas: Sequence[Sequence[str]]) -> str:
             return candidate
         letters = re.findall(r"[A-Z]", candidate)
         rhymes = candidate.isupper() and len(set(letters)) < len(letters)
-        missing = missing_from(candidate, words, asked.carried)
+        missing = missing_from(candidate, words, asked.carried, asked.returning)
         if rhymes and len(candidate) <= _SCHEME and missing <= 1 - RHYMED:
             return candidate
     return "none"

@@ -11,6 +11,7 @@ from .sounds import end_word, graded, stanzas_of
 
 _WINDOW = 4  # lines back in which a rhyme is heard
 _NEAR = 3  # lines back in which a half rhyme is
+_ECHOED = 1 / 3  # of the lines may end in the word that they answer; sonnets have up to 4 of 14
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -74,19 +75,38 @@ def grouped(letters: Sequence[str], schemes: Sequence[str]) -> str:
 
 
 def unmet(
-    words: Sequence[str], scheme: str, carried: bool = False
+    words: Sequence[str], scheme: str, carried: bool = False, returning: bool = False
 ) -> tuple[int, int, tuple[int, ...]]:
-    """Lines that a scheme wants to rhyme, how many of them do not, and which."""
+    """Lines that a scheme wants to rhyme, how many of them do not, and which.
+
+    Where more than a third of them meet nothing but the same word again, that is no rhyme; but in
+    forms in which lines return, and in schemes with refrains (A1), it is.
+    """
     if scheme == "AA":
         alone = unpaired(words)
         return len(words), len(alone), alone
     want = partners(laid_out(scheme, len(words), carried))
-    missed = tuple(
-        n + 1
-        for n, others in want.items()
-        if all(graded(words[n], words[other]) == "none" for other in others)
-    )
-    return len(want), len(missed), missed
+
+    def missed(echoes: bool) -> tuple[int, ...]:
+        return tuple(
+            n + 1
+            for n, others in want.items()
+            if not any(_answers(words[n], words[other], echoes) for other in others)
+        )
+
+    returning = returning or any(letter.isdigit() for letter in scheme)
+    found = missed(True) if returning else _lenient(missed(False), missed(True), len(want))
+    return len(want), len(found), found
+
+
+def _answers(word: str, other: str, echoes: bool) -> bool:
+    """Whether a word rhymes with another; with itself only where echoes count."""
+    return (echoes or word != other) and graded(word, other) != "none"
+
+
+def _lenient(missed: tuple[int, ...], without: tuple[int, ...], lines: int) -> tuple[int, ...]:
+    """The lines that miss their rhyme; without those that echo a word, where they are few."""
+    return without if len(missed) - len(without) <= _ECHOED * lines else missed
 
 
 def rhymed_lines(words: Sequence[str]) -> list[int]:
@@ -106,18 +126,24 @@ def paired_share(words: Sequence[str]) -> float:
 
 def unpaired(words: Sequence[str]) -> tuple[int, ...]:
     """Lines (from 1) outside couplets, taken one after another; a third rhyme may follow."""
+    return _lenient(_alone(words, False), _alone(words, True), len(words))
+
+
+def _alone(words: Sequence[str], echoes: bool) -> tuple[int, ...]:
     alone, n = [], 0
     while n < len(words):
-        if n + 1 < len(words) and graded(words[n], words[n + 1]) != "none":
+        if n + 1 < len(words) and _answers(words[n], words[n + 1], echoes):
             n += 2
         else:
-            third = n > 1 and n not in alone and graded(words[n - 1], words[n]) != "none"
+            third = n > 1 and n not in alone and _answers(words[n - 1], words[n], echoes)
             alone += [] if third else [n + 1]
             n += 1
     return tuple(alone)
 
 
-def missing_from(scheme: str, words: Sequence[str], carried: bool = False) -> float:
+def missing_from(
+    scheme: str, words: Sequence[str], carried: bool = False, returning: bool = False
+) -> float:
     """Share of the rhymes of a scheme that are not there."""
-    wanted, missed, _ = unmet(words, scheme, carried)
+    wanted, missed, _ = unmet(words, scheme, carried, returning)
     return missed / wanted if wanted else 1.0
