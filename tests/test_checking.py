@@ -79,6 +79,25 @@ def test_a_form_that_is_asked_and_broken_is_exit_code_3(tmp_path: Path) -> None:
     run(file, "--form", "quatrains")
 
 
+def test_without_the_extra_the_rest_is_shown_and_an_asked_form_is_exit_code_1(
+    tmp_path: Path,
+) -> None:
+    file = write(tmp_path, "a.txt", f"{QUATRAIN}as cold\nas ice\n")
+    command = (
+        "import sys; sys.argv[0] = 'versecraft'; sys.modules['pronouncing'] = None; "
+        "from versecraft.cli import main; main()"
+    )
+    for form, code in (((), 0), (("--form", "quatrains"), 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", command, "check", file, *form],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code
+        assert "versecraft[prosody]" in done.stderr
+        assert "cliché: cold / as ice" in done.stdout
+        assert "A poem and nothing but a poem." in done.stdout
+
+
 def test_front_matter_belongs_to_the_file_and_not_to_the_poem(tmp_path: Path) -> None:
     file = write(tmp_path, "a.txt", f"---\ntitle: Grey\nlicence: MIT\n---\n{QUATRAIN}")
     assert json.loads(run(file, "--json"))[0]["scheme"] == "ABAB"

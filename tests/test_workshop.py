@@ -816,8 +816,9 @@ def test_the_command_shows_each_step_and_the_poem_last(room: Path) -> None:
     heads = re.findall("── (.*) ──", done.stdout)
     assert heads == [
         "Brief", "Draft 1", "Critique of draft 1", "Brief for the revision of draft 1",
-        "Draft 2", "Critique of draft 2",
+        "Draft 2", "Critique of draft 2", "The drafts side by side",
     ]  # fmt: skip
+    assert "Draft 1 and draft 2" in done.stdout
     assert "(Changed: 100% of the lines named, 0% of the others.)" in done.stdout
     assert "Draft 2 is approved" in done.stdout
     assert "The educator is scripted:played" in done.stderr

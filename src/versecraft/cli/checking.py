@@ -38,7 +38,8 @@ def check(
     it is sure, and phrases from the lists of clichés and of machine verse. Lines are counted
     without blank ones, as in a critique.
 
-    Exit code 3 when a text is not a poem alone, or breaks the form asked with --form.
+    Exit code 3 when a text is not a poem alone, or breaks the form asked with --form; 1 when that
+    form could not be measured.
 
     Example: versecraft check draft.txt --form villanelle
     """
@@ -51,6 +52,8 @@ def check(
             show(finding)
     if any(not f.kind.clean or (form and f.form and f.form.broken) for f in findings):
         raise typer.Exit(FAILED_ROWS)
+    if form and not all(f.form for f in findings):
+        raise typer.Exit(1)
 
 
 def _text(file: Path) -> str:
@@ -171,11 +174,9 @@ def _look(name: str, text: str, form: str | None) -> _Finding:
     from ..errors import MissingExtra
 
     finding = _Finding(name, text, kinds.classify(text), phrases.cliches(text), phrases.slop(text))
-    if form:
-        finding.form = prosody.check(text, form)  # type: ignore[arg-type]
     try:
-        if not form and (found := prosody.detect_form(text)):
-            finding.form = prosody.check(text, found)
+        if found := form or prosody.detect_form(text):
+            finding.form = prosody.check(text, found)  # type: ignore[arg-type]
         finding.meter = prosody.meter(text)
         finding.scheme = prosody.scheme(text)
         finding.syllables = [prosody.syllables(line) for line in finding.lines]

@@ -57,7 +57,8 @@ def write(
 ) -> None:
     """Write a poem: brief, draft, critique, revision, until nothing must be mended.
 
-    Each step is shown as it comes, the poem last. Exit code 3 when the budget ended it.
+    Each step is shown as it comes, then the drafts side by side; the poem comes last. Exit code 3
+    when the budget ended it.
 
     Example: versecraft write "a sonnet about rust" --rounds 2
     """
@@ -91,6 +92,9 @@ def write(
         facts = {"final": session.final, "approved": session.approved, "folder": relative}
         show({**session.model_dump(mode="json", exclude_none=True), **facts}, True)
     else:
+        if len(session.drafts) > 1:
+            show("\n── The drafts side by side ──")
+            show(session.diff())
         cost = f", ${session.cost:,.2f}" if session.cost else ""
         show(f"\n{session.why_stopped}\nThe session is in {relative}{cost}.\n\n{session.final}")
     if session.stopped == "budget":
