@@ -22,6 +22,7 @@ from versecraft.answers import Critique, Issue, Loc
 from versecraft.backends import Request
 from versecraft.canaries import canaries
 from versecraft.cli import main
+from versecraft.critics import period_words
 from versecraft.diversity import MEASURES, Memory, at_length, length_for
 from versecraft.errors import BackendError, BadInput, MissingExtra, UnknownName
 from versecraft.evaluating import evaluate
@@ -30,6 +31,7 @@ from versecraft.records import Corpus, Match, Poem
 from versecraft.sessions import Changes, Round, Session
 from versecraft.tasks import loose_brief
 from versecraft.testing import Scripted
+from versecraft.training_data import archaic
 
 BRIEFS = canaries()[0]
 
@@ -91,9 +93,9 @@ def knows(a: str, b: str) -> str:
     return "A" if a in GOOD_FIRST_LINES else "B"
 
 
-def reads(matches: int = 10, **options: Any) -> Report:
+def reads(**options: Any) -> Report:
     options = {"educator": critic(knows, teacher.answer), "progress": False, **options}
-    return evaluate(matches=make_matches(matches), **options)
+    return evaluate(**{"matches": make_matches(10), **options})
 
 
 # The poet.
@@ -147,6 +149,7 @@ def test_what_fails_for_other_reasons_is_left_out_and_noted() -> None:
     report = measured(lambda n: down if n < 2 else CLEAN)
     assert report.figure("end rate").n == 8
     assert report.unanswered == 2
+    assert report.items["poems"] == 8
     assert any("2 without an answer (http)" in note for note in report.notes)
     with pytest.raises(BadInput, match="Nothing could be measured"):
         measured(lambda n: down)
@@ -334,6 +337,31 @@ def test_period_words_that_tell_the_pairs_are_a_baseline_and_a_warning() -> None
     fair = reads()
     assert fair.figure("accuracy by period words").value == 0.5
     assert not any("Old words alone" in note for note in fair.notes)
+
+
+def test_old_words_are_found_whatever_stands_beside_them() -> None:
+    text = "I love thee; and thou! hast thine? (ye) 'tis o'er"
+    assert archaic(text) == {"thee", "thou", "hast", "thine", "ye", "tis", "o'er"}
+
+
+def test_pairs_that_share_a_bad_poem_are_one_thing_and_what_is_left_out_is_said() -> None:
+    pairs = [
+        Match(bad=make_poem(n % 2), good=make_poem(n, "good"), similarity=0.5, shares_topic=False)
+        for n in range(9)
+    ]
+    report = reads(educator=critic(knows, teacher.answer), matches=pairs)
+    for name in ("critic accuracy", "consistency", "schema: comparison"):
+        assert (report.figure(name).n, report.figure(name).counted) == (2, "bad poems"), name
+    assert report.figure("critic accuracy").basis == "18 of 18 verdicts"
+    assert report.figure("consistency").basis == "9 of 9 pairs in both orders"
+    assert report.figure("schema: critique").n == 11
+    pairs = [pair for pair in pairs if pair.bad == make_poem(0)]
+    report = reads(educator=critic(knows, teacher.answer), matches=pairs)
+    assert not [f for f in report.figures if f.name == "accuracy by period words"]
+    pairs.append(Match(bad=make_poem(1), good=make_poem(1, "good"), similarity=0.5,
+                       shares_topic=False))  # fmt: skip
+    found = [period_words(pairs, (), "educator", seed=seed) for seed in range(9)]
+    assert any("2 left none of one kind to learn from" in f.basis for f in found if f)
 
 
 def test_without_matches_pairs_come_from_the_corpus() -> None:

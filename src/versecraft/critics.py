@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .answers import FAILURE_TYPES, Critique, Loc, locate, plain
+from .answers import FAILURE_TYPES, Critique, Loc, locate
 from .figures import Better, Figure, Sheet, Specimen, entropy
 from .records import Item, Match, PairItem, Poem, digest
 from .sessions import Session
 from .tasks import vague
-from .training_data import ARCHAIC
+from .training_data import ARCHAIC, archaic
 
 __all__ = ["Reading", "approvals", "educator_figures", "loop_figures", "period_words"]
 
@@ -62,7 +62,8 @@ def educator_figures(
     """What the answers of an educator amount to.
 
     Args:
-        verdicts: Comparisons; two to a pair, one in each order.
+        verdicts: Comparisons; two to a pair, one in each order. Those of one bad poem are drawn
+            together.
         critiques: Of good and of bad poems.
         of: Whose they are.
         seed: Decides the draws.
@@ -70,7 +71,7 @@ def educator_figures(
     sheet = Sheet(of, MEANS, seed=seed)
     _verdicts(sheet, verdicts)
     _critiques(sheet, [r for r in critiques if r.result is not None])
-    both = (("comparison", verdicts, "pairs"), ("critique", critiques, "poems"))
+    both = (("comparison", verdicts, "bad poems"), ("critique", critiques, "poems"))
     for task, readings, counted in both:
         sums = _grouped(readings, lambda r: r.result is not None)
         sheet.share(f"schema: {task}", sums, counted, "answers")
@@ -88,11 +89,21 @@ def _grouped(
     hits: Callable[[Reading], float],
     tries: Callable[[Reading], float] = lambda r: 1,
 ) -> list[tuple[float, float]]:
-    """Hits and tries by poem or pair, in whichever order it was shown."""
-    by: dict[frozenset[str], list[Reading]] = {}
-    for reading in readings:
-        by.setdefault(frozenset(p.id for p in reading.item.poems), []).append(reading)
-    return [(float(sum(map(hits, own))), float(sum(map(tries, own)))) for own in by.values()]
+    """Hits and tries by the bad poem, or the poem that was read alone."""
+    return _sums((_bad(reading), hits(reading), tries(reading)) for reading in readings)
+
+
+def _sums(found: Iterable[tuple[str, float, float]]) -> list[tuple[float, float]]:
+    """Hits and tries by name: pairs that share a bad poem are not independent."""
+    by: dict[str, tuple[float, float]] = {}
+    for name, hits, tries in found:
+        before = by.get(name, (0.0, 0.0))
+        by[name] = before[0] + hits, before[1] + tries
+    return list(by.values())
+
+
+def _bad(reading: Reading) -> str:
+    return min(reading.item.poems, key=lambda p: p.quality != "bad").id
 
 
 def right(reading: Reading) -> bool:
@@ -104,12 +115,15 @@ def right(reading: Reading) -> bool:
 
 def _verdicts(sheet: Sheet, verdicts: Sequence[Reading]) -> None:
     told = [r for r in verdicts if r.result is not None]
-    sheet.share("critic accuracy", _grouped(told, right), "pairs", "verdicts")
-    both = [(hits, tries) for hits, tries in _grouped(told, right) if tries == 2]
-    same = [(float(hits != 1), 1.0) for hits, _ in both]
-    sheet.share("consistency", same, "pairs", "pairs in both orders")
+    sheet.share("critic accuracy", _grouped(told, right), "bad poems", "verdicts")
+    pairs: dict[frozenset[str], list[Reading]] = {}
+    for reading in told:
+        pairs.setdefault(frozenset(p.id for p in reading.item.poems), []).append(reading)
+    both = [own for own in pairs.values() if len(own) == 2]
+    same = _sums((_bad(own[0]), sum(map(right, own)) != 1, 1) for own in both)
+    sheet.share("consistency", same, "bad poems", "pairs in both orders")
     first = _grouped(told, lambda r: r.result.winner == "A")
-    sheet.share("first position", first, "pairs", "verdicts", better=None)
+    sheet.share("first position", first, "bad poems", "verdicts", better=None)
 
 
 def _critiques(sheet: Sheet, critiques: Sequence[Reading]) -> None:
@@ -209,7 +223,7 @@ def period_words(
     places = {name: n for n, name in enumerate(names)}
     is_good = np.array([poems[n].quality == "good" for n in names])
     order = sorted(pairs, key=lambda m: digest(str(seed), m.bad.id, m.good.id))
-    hits: list[tuple[float, float]] = []
+    hits: list[tuple[str, float, float]] = []
     for fold in range(_FOLDS):
         held = order[fold::_FOLDS]
         ids = {poem.id for m in held for poem in (m.good, m.bad)}
@@ -219,14 +233,17 @@ def period_words(
         model = LogisticRegression(class_weight="balanced").fit(rows[learn], is_good[learn])
         scores = model.decision_function(rows)
         gaps = [scores[places[m.good.id]] - scores[places[m.bad.id]] for m in held]
-        hits += [(float(np.heaviside(round(gap, 9), 0.5)), 1.0) for gap in gaps]
+        won = [float(np.heaviside(round(gap, 9), 0.5)) for gap in gaps]
+        hits += [(m.bad.id, hit, 1.0) for m, hit in zip(held, won, strict=True)]
     sheet = Sheet(of, MEANS, seed=seed)
-    sheet.share("accuracy by period words", hits, "pairs", "pairs", better=None)
+    left = len(order) - len(hits)
+    what = "pairs" + (f"; {left:,} left none of one kind to learn from" if left else "")
+    sheet.share("accuracy by period words", _sums(hits), "bad poems", what, better=None)
     return sheet.figures[0] if sheet.figures else None
 
 
 def _archaic(poem: Poem) -> list[float]:
-    words = set(plain(poem.text).replace(",", " ").replace(".", " ").split())
+    words = archaic(poem.text)
     return [float(word in words) for word in sorted(ARCHAIC)]
 
 

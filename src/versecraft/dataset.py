@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -10,17 +9,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from .answers import plain
 from .errors import BadInput, MissingExtra, UnknownName
 from .firewall import LEAKS, foreign, long_brief, untrue_brief
 from .grouping import cell_of, grouped, held_out, poem_texts
 from .plugins import get_task
 from .records import Dropped, Example, Quality, Role, digest
 from .training_data import (
-    ARCHAIC,
     SHARE_TOLERANCE,
     Mixture,
     Split,
+    archaic,
     counted,
     seeded,
 )
@@ -30,7 +28,6 @@ __all__ = ["build_dataset"]
 Tokenizer = Callable[[str], int] | Path | str | None
 
 _PER_MESSAGE = 8  # tokens of a chat template around one message, at most
-_ARCHAIC = re.compile(rf"\b(?:{'|'.join(sorted(ARCHAIC))})\b")
 
 
 def build_dataset(
@@ -243,7 +240,7 @@ def _notes(rows: Sequence[Example], texts: Mapping[str, str], stuck: bool) -> It
     old: dict[str, list[bool]] = {"good": [], "bad": []}
     for poem, quality in _qualities(rows).items():
         if poem in texts:
-            old[quality].append(bool(_ARCHAIC.search(plain(texts[poem]))))
+            old[quality].append(bool(archaic(texts[poem])))
     if min(map(len, old.values())) >= 20:
         good, bad = (sum(found) / len(found) for found in old.values())
         guess = 0.5 + abs(good - bad) / 2

@@ -124,7 +124,7 @@ def evaluate(
         )
     items = {
         "canary briefs": len(chosen) if poet else 0,
-        "poems": sum(len(one.rows) for one in found if one.of.startswith("poet")),
+        "poems": sum(_poems(one) for one in found if one.of.startswith("poet")),
         "pairs": len(pairs),
         "sessions": len(sessions),
     }
@@ -139,6 +139,11 @@ def evaluate(
         notes=tuple(sheet.notes),
         unanswered=sheet.unanswered,
     )
+
+
+def _poems(one: Asked) -> int:
+    """How many answers say something."""
+    return sum(bool(row.output and row.output["text"].strip()) for _, row in one.rows)
 
 
 def _models(found: Sequence[Asked]) -> dict[str, str]:

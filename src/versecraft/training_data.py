@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from .answers import words_of
 from .errors import BadInput
 from .records import Dropped, Example, Record, Role, Shown, digest
 
@@ -29,10 +30,15 @@ ARCHAIC = frozenset(
     "thee thou thy thine ye hath doth dost hast art shalt wilt tis twas o'er e'er ne'er unto oft"
     " ere".split()
 )
-"""Words, as `plain` leaves them, that tell a poem's period and nothing of its topic."""
+"""Words, as `words_of` gives them, that tell a poem's period and nothing of its topic."""
 
 _MARK = "<!-- data card written by versecraft -->"
 _FILES = ("train.jsonl", "valid.jsonl", "dropped.jsonl", "README.md")
+
+
+def archaic(text: str) -> frozenset[str]:
+    """Which of the archaic words stand in a text."""
+    return ARCHAIC.intersection(words_of(text))
 
 
 class Mixture(Shown, Record):
