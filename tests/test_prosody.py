@@ -340,6 +340,7 @@ def test_a_word_is_no_rhyme_for_itself_except_now_and_then_or_in_a_refrain() -> 
 def test_syllables_cannot_be_told_where_most_words_are_unknown() -> None:
     foreign = "雨が降る港の朝\n舟ひとつ\nかもめの声"
     assert clause(check(foreign, "haiku"), "syllables").holds is None
+    assert detect_form(foreign) != "haiku"
     assert clause(check(HAIKU, "haiku"), "syllables").holds is True
 
 

@@ -291,6 +291,12 @@ def described(found: Meter) -> str:
     return f"{found.foot}, {feet} feet{turn}, {found.agreement:.0%} of lines"
 
 
+def can_be_heard(lines: Sequence[str]) -> bool:
+    """Whether at least half of the words of a poem are known, and there is one."""
+    known = sum(bool(pronounced(word)) for line in lines for word in words_in(line))
+    return known > 0 and known >= _KNOWN * len(words_of("\n".join(lines)))
+
+
 def _syllables(asked: Contract, lines: Sequence[str]) -> Clause | None:
     if not asked.syllables or not lines:
         return None
@@ -298,11 +304,10 @@ def _syllables(asked: Contract, lines: Sequence[str]) -> Clause | None:
     counts = [syllables(line) for line in lines]
     groups = [counts[n : n + by] for n in range(0, len(counts), by)]
     long = [n for n, group in enumerate(groups) if sum(group) > asked.syllables]
-    known = sum(bool(pronounced(word)) for line in lines for word in words_in(line))
     return Clause(
         name="syllables",
         asked=f"at most {asked.syllables} in {by} lines",
         found="; ".join("-".join(map(str, group)) for group in groups[:6]),
-        holds=not long if known >= _KNOWN * len(words_of("\n".join(lines))) else None,
+        holds=not long if can_be_heard(lines) else None,
         lines=tuple(n * by + 1 for n in long),
     )

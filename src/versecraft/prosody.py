@@ -13,7 +13,7 @@ from statistics import median
 from typing import Literal
 
 from .answers import Form
-from .clauses import CHAINED, RHYMED, Clause, FormReport, check, returns
+from .clauses import CHAINED, RHYMED, Clause, FormReport, can_be_heard, check, returns
 from .forms import CONTRACTS, FormName
 from .meters import Meter, meter
 from .schemes import heard, missing_from, paired_share, rhymed_lines, scheme
@@ -81,7 +81,7 @@ def _of_few_lines(
     if sizes == [5] and _missing("limerick", words) <= 1 - RHYMED:
         first, second, *short, last = map(syllables, lines)
         return "limerick" if min(first, second, last) > max(short) else None
-    if set(sizes) == {3}:
+    if set(sizes) == {3} and can_be_heard(lines):
         counts = [syllables(line) for line in lines]
         most = (CONTRACTS["haiku"].syllables or 0) + 1
         if all(sum(counts[n : n + 3]) <= most for n in range(0, len(counts), 3)):
