@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -463,11 +464,18 @@ def test_one_model_may_be_both() -> None:
     assert vc.Workshop(educator=one, poet=one).write(REQUEST).final == SECOND
 
 
-def test_a_model_that_export_wrote_is_told_its_persona(tmp_path: Path) -> None:
+def test_a_model_that_export_wrote_is_told_its_persona_for_what_it_has_learnt(
+    tmp_path: Path,
+) -> None:
     task = vc.get_task("poem")
-    for mark, told in ((b"versecraft.base", task.prompt.render_persona()),
-                       (b"general.name", task.prompt.render_guide())):  # fmt: skip
-        (tmp_path / "poet.gguf").write_bytes(b"GGUF" + mark)
+    for learnt, told in (("haiku/condense,poem", task.prompt.render_persona()),
+                         ("critique,lesson", task.prompt.render_guide())):  # fmt: skip
+        writer = gguf.GGUFWriter(tmp_path / "poet.gguf", "llama")
+        writer.add_string("versecraft.tasks", learnt)
+        writer.add_string("versecraft.version", "1")
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
         pen = Pen([FIRST, SECOND])
         trained = Scripted(pen)
         trained.path = tmp_path / "poet.gguf"  # type: ignore[attr-defined]

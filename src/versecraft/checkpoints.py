@@ -15,8 +15,8 @@ from .errors import BadInput
 from .trainers import facts_in
 
 __all__ = [
-    "SAVED", "base_digest", "card_digest", "claimed", "exported_from", "has_finished", "move_whole",
-    "sampled_digest", "trained_here", "whole_checkpoints", "write_whole",
+    "SAVED", "base_digest", "card_digest", "claimed", "exported_from", "has_finished", "learnt",
+    "move_whole", "sampled_digest", "whole_checkpoints", "write_whole",
 ]  # fmt: skip
 
 SAVED = "saved.json"
@@ -125,9 +125,11 @@ def card_digest(folder: Path) -> str | None:
     return hashlib.sha256(card.read_bytes()).hexdigest() if card.is_file() else None
 
 
-def trained_here(gguf: Path) -> bool:
-    """Whether `export` wrote a GGUF; its metadata, which stands first, says so."""
-    return b"versecraft.base" in _head(gguf)
+def learnt(gguf: Path) -> frozenset[str]:
+    """The tasks that a GGUF which `export` wrote was trained on; none where it did not."""
+    # As below: type and length of the value come before it.
+    found = re.search(rb"versecraft\.tasks.{12}([\w,/]*)", _head(gguf), re.DOTALL)
+    return frozenset(found[1].decode().split(",")) - {""} if found else frozenset()
 
 
 def exported_from(gguf: Path) -> str | None:

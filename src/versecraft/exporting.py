@@ -294,6 +294,7 @@ def _facts(checkpoint: Checkpoint, quantization: str) -> dict[str, str]:
         "versecraft.version": version("versecraft"),
         "versecraft.base": base.name if base.exists() else checkpoint.base,
         "versecraft.quantization": quantization,
+        "versecraft.tasks": ",".join(checkpoint.card.get("tasks", ())),
     }
     for what, name in (("card", "README.md"), ("adapter", "adapter_model.safetensors")):
         if (file := checkpoint.path / name).is_file():

@@ -114,6 +114,7 @@ def _facts(settings: Settings, data: Split, base: str, trainer: str) -> dict[str
         "base": base,
         "base_digest": base_digest(base),
         "data": data.digest,
+        "tasks": sorted({row.task for row in data.train}),
         "data_card": digest(json.dumps(dict(data.card), sort_keys=True, default=str)),
         "settings": settings.model_dump(exclude={"progress"}),
     }

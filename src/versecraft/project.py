@@ -137,7 +137,7 @@ class Project:
         system: Literal["guide", "persona"] = "guide"
         if backend is None or isinstance(backend, str):
             spec = backend or step.backend
-            system = place.system(spec)
+            system = place.system(spec, step.task)
             backend = place.backend(spec, **options)
         return plan(
             get_task(step.task),

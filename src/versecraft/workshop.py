@@ -26,7 +26,7 @@ from .tasks.brief import brief as brief_task
 from .tasks.critique import critique as critique_task
 from .tasks.poem import poem as poem_task
 from .tasks.revision_brief import revision_brief as revision_task
-from .workspace import trained_here
+from .workspace import learnt
 
 __all__ = ["Step", "Workshop"]
 
@@ -69,8 +69,8 @@ class Step:
 class Workshop:
     """An educator and a poet who work on a poem together.
 
-    Any two backends will do, also one for both. A model that `export` wrote is told its persona,
-    every other one the guides.
+    Any two backends will do, also one for both. A model that `export` wrote is told its persona
+    for the tasks it was trained on, and for others, as every other model, the guide.
 
     Attributes:
         educator: Who writes the briefs and reads the drafts.
@@ -274,7 +274,7 @@ class _Sitting:
             )
 
         task = replace(poem_task, check=check)
-        if _system(self.shop.poet, self.shop.poet_system) == "persona":
+        if _system(self.shop.poet, self.shop.poet_system, task.name) == "persona":
             task = replace(task, max_tokens=_LONGEST_POEM)
         try:
             return self._ask(task, item, number), None
@@ -316,7 +316,8 @@ class _Sitting:
         """
         poet = task.role == "poet"
         backend = self.shop.poet if poet else self.shop.educator
-        system = _system(backend, self.shop.poet_system if poet else self.shop.educator_system)
+        wanted = self.shop.poet_system if poet else self.shop.educator_system
+        system = _system(backend, wanted, task.name)
         self.tell(Step(task.name, number, backend.id))
         times = 0
         for _ in range(1 + REASKS):
@@ -381,7 +382,7 @@ def _plain(brief: Brief) -> Brief:
     return Brief(**{name: getattr(brief, name) for name in Brief.model_fields})
 
 
-def _system(backend: object, wanted: System | None) -> System:
+def _system(backend: object, wanted: System | None, task: str) -> System:
     path = getattr(backend, "path", None)
-    trained = isinstance(path, Path) and trained_here(path)
-    return wanted or ("persona" if trained else "guide")
+    knows = isinstance(path, Path) and task in learnt(path)
+    return wanted or ("persona" if knows else "guide")

@@ -17,12 +17,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError
 
 from .backends import Backend, Price
-from .checkpoints import trained_here
+from .checkpoints import learnt
 from .errors import BadInput
 from .plugins import get_backend
 from .records import Record
 
-__all__ = ["Settings", "Workspace", "trained_here"]
+__all__ = ["Settings", "Workspace", "learnt"]
 
 CONFIG = "versecraft.toml"
 _PROTECTED = ("data/raw", "data/processed")
@@ -35,8 +35,8 @@ class Roles(Record):
 
     Attributes:
         local_system: "guide" while `local` is a general model; "persona" once it is an educator
-            that was trained here, which knows the tasks and has never seen a guide. A GGUF that
-            `export` wrote is always taken for one.
+            that was trained on this data. A GGUF that `export` wrote says itself which tasks it has
+            learnt: it is told its persona for these, and the guide for others.
     """
 
     opus: str = "claude:claude-opus-5-5"
@@ -211,12 +211,12 @@ class Workspace:
         """Where the answers of a task are kept; a plugin's are in a folder of its own."""
         return self.inside(f"runs/{f'plugins/{task}' if '/' in task else f'{phase}/{task}'}.jsonl")
 
-    def system(self, role_or_spec: str) -> Literal["guide", "persona"]:
-        """What a role or a backend is told: a model that was trained here knows the tasks."""
+    def system(self, role_or_spec: str, task: str) -> Literal["guide", "persona"]:
+        """What a role or a backend is told: a model that was trained here knows its tasks."""
         roles = self.settings.roles
         scheme, _, rest = str(roles.model_dump().get(role_or_spec, role_or_spec)).partition(":")
-        if scheme == "gguf" and trained_here(self.root / rest):
-            return "persona"
+        if scheme == "gguf" and (tasks := learnt(self.root / rest)):
+            return "persona" if task in tasks else "guide"
         return roles.local_system if role_or_spec == "local" else "guide"
 
     def data_set(self, role: str) -> Path:

@@ -82,7 +82,10 @@ def evaluate(
             corpus=project.corpus,
             matches=matches,
             sessions=_sessions(place),
-            system={"poet": place.system(poet or ""), "educator": place.system(educator or "")},
+            system={
+                "poet": place.system(poet or "", "poem"),
+                "educator": place.system(educator or "", "critique"),
+            },
             into=place.inside("runs/evaluation"),
             limit=limit,
             samples=samples,

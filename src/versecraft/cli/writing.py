@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -69,8 +69,8 @@ def write(
     shop = Workshop(
         educator=place.backend(reader),
         poet=place.backend(writer),
-        educator_system=place.system(reader),
-        poet_system=place.system(writer),
+        educator_system=_system(place, reader),
+        poet_system=_system(place, writer),
     )
     say(f"The educator is {shop.educator.id}, the poet {shop.poet.id}.")
     folder = place.inside(into or f"sessions/{_name(request)}")
@@ -99,6 +99,12 @@ def write(
         show(f"\n{session.why_stopped}\nThe session is in {relative}{cost}.\n\n{session.final}")
     if session.stopped == "budget":
         raise typer.Exit(FAILED_ROWS)
+
+
+def _system(place: Workspace, spec: str) -> Literal["guide", "persona"] | None:
+    """What the settings say of a model; None where its GGUF says what it has learnt."""
+    roles = place.settings.roles
+    return roles.local_system if spec == "local" and not roles.local.startswith("gguf:") else None
 
 
 def _newest_poet(place: Workspace) -> str:
