@@ -249,6 +249,14 @@ def test_poets_by_name_stand_beside_the_base_of_the_same_name_and_the_corpus() -
     assert report.figure("distinct-2").baselines["corpus"] > report.figure("distinct-2").value
 
 
+def test_a_base_that_would_stand_beside_nobody_is_refused() -> None:
+    said = poet(lambda n: CLEAN)
+    with pytest.raises(BadInput, match=r"'llama' stands beside nobody.*known: greedy, educator"):
+        evaluate(poet={"greedy": said}, base={"llama": said}, limit=1, progress=False)
+    with pytest.raises(BadInput, match="known: educator"):
+        evaluate(poet=said, base={"llama": said}, limit=1, progress=False)
+
+
 def test_the_canary_briefs_are_briefs_that_the_brief_task_would_accept() -> None:
     assert len(BRIEFS) >= 12
     assert 0 < sum(b.famous for b in BRIEFS) < len(BRIEFS) / 2
@@ -447,6 +455,30 @@ def test_the_bill_comes_before_the_first_request() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         measured(never, before=stop)
+
+
+def test_answers_are_kept_where_an_evaluation_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measured(lambda n: CLEAN, limit=3, before=stop)
+    assert not [*tmp_path.iterdir()], "nothing was answered"
+    with monkeypatch.context() as torn:
+        torn.setattr("versecraft.evaluating.Memory", stop)
+        corpus = Corpus(good=(make_poem(1, "good"),), bad=(), dropped=())
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            measured(lambda n: CLEAN, limit=3, corpus=corpus)
+    (folder,) = tmp_path.iterdir()
+    assert str(folder) in stopped.value.__notes__[0]
+    (folder / "poem.jsonl").read_bytes().index(b"ferry")
+    measured(stop, limit=3, into=folder)
+    measured(lambda n: CLEAN, limit=3)
+    assert [*tmp_path.iterdir()] == [folder]
 
 
 # Intervals.

@@ -15,6 +15,7 @@ from .answers import Answer
 from .backends import Backend, BatchBackend
 from .canaries import Canary
 from .critics import Reading
+from .errors import BadInput
 from .generating import generate
 from .planning import plan
 from .plugins import get_task
@@ -22,7 +23,17 @@ from .records import BriefItem, Item, Match, Role, Row
 from .runs import Plan
 from .tasks import PromptTask, Task
 
-__all__ = ["Asked", "Asking", "Backends", "System", "ask", "has_come", "one_of", "reading"]
+__all__ = [
+    "Asked",
+    "Asking",
+    "Backends",
+    "System",
+    "ask",
+    "check_names",
+    "has_come",
+    "one_of",
+    "reading",
+]
 
 Backends = Backend | BatchBackend | Mapping[str, Backend | BatchBackend]
 System = Literal["guide", "persona"]
@@ -144,6 +155,21 @@ def _by_name(
     if isinstance(backends, Mapping):
         return {n: b for n, b in backends.items() if names is None or n in names}
     return dict.fromkeys(names or [""], backends)
+
+
+def check_names(base: Backends | None, poet: Backends | None) -> None:
+    """Raises where a base has a name that nobody has whom it could stand beside.
+
+    Raises:
+        BadInput: There is such a name.
+    """
+    known = [*(poet if isinstance(poet, Mapping) else ()), "educator"]
+    for name in base if isinstance(base, Mapping) else ():
+        if name not in known:
+            raise BadInput(
+                f"The base {name!r} stands beside nobody. Name bases as the poets are named, or "
+                f"educator; known: {', '.join(known)}. A base without a name stands beside all."
+            )
 
 
 def one_of(backends: Backends | None, name: Role) -> Backend | BatchBackend | None:

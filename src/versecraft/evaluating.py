@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from .answers import words_of
-from .asking import Asked, Asking, Backends, System, ask, has_come, one_of, reading
+from .asking import Asked, Asking, Backends, System, ask, check_names, has_come, one_of, reading
 from .backends import Backend, BatchBackend
 from .canaries import (
     Answer,
@@ -80,7 +82,7 @@ def evaluate(
         system: What models are told: "persona" for those trained here, "guide" for others; by role
             (`poet`, `educator`) where these differ. The base is told what they are told.
         into: A folder for the ledgers: call again, and what was answered is not asked again. None
-            keeps nothing.
+            keeps nothing, but where it is stopped: the error then has a note that names the folder.
         limit: Only so many briefs, and so many pairs.
         samples: Answers to each brief.
         poem_tokens: Longest answer of a poet; one that is longer has not ended by itself.
@@ -91,16 +93,18 @@ def evaluate(
         progress: Whether to show bars on stderr.
 
     Raises:
-        BadInput: There is nothing to evaluate, or no pairs for the educator, or no answer came.
+        BadInput: There is nothing to evaluate, or no pairs for the educator, or no answer came, or
+            a base has a name that no poet has.
     """
     if poet is None and educator is None and not sessions:
         raise BadInput("There is nothing to evaluate. Give a poet, an educator or sessions.")
+    check_names(base, poet)
     briefs, version = canaries()
     chosen = (*briefs,)[:limit]
     pairs = _pairs(matches, corpus, seed)[:limit] if educator else []
     systems = dict.fromkeys(("poet", "educator"), system) if isinstance(system, str) else system
-    with TemporaryDirectory() as aside:
-        asking = Asking(Path(into or aside), systems, samples, poem_tokens, seed)
+    with _ledgers(into) as folder:
+        asking = Asking(folder, systems, samples, poem_tokens, seed)
         asked = [
             *asking.poems("poet", poet, chosen),
             *asking.poems("base", base if poet else None, chosen, like=poet),
@@ -110,35 +114,54 @@ def evaluate(
         if before:
             before([one.plan for one in asked])
         found = ask(asked, budget, progress)
-    sheet = _Sheet(seed)
-    if poet:
-        sheet.add_poets(found, chosen, corpus)
-    if educator:
-        sheet.add_educator(found, pairs, corpus)
-    if sessions:
-        sheet.figures += loop_figures(sessions, seed=seed)
-    sheet.count(found)
-    if not sheet.figures:
-        raise BadInput(
-            f"Nothing could be measured. {' '.join(sheet.notes)} Mend that, then evaluate again."
+        sheet = _Sheet(seed)
+        if poet:
+            sheet.add_poets(found, chosen, corpus)
+        if educator:
+            sheet.add_educator(found, pairs, corpus)
+        if sessions:
+            sheet.figures += loop_figures(sessions, seed=seed)
+        sheet.count(found)
+        if not sheet.figures:
+            raise BadInput(
+                f"Nothing could be measured. {' '.join(sheet.notes)} Mend that, then evaluate "
+                "again."
+            )
+        items = {
+            "canary briefs": len(chosen) if poet else 0,
+            "poems": sum(_poems(one) for one in found if one.of.startswith("poet")),
+            "pairs": len(pairs),
+            "sessions": len(sessions),
+        }
+        return Report(
+            made=date.today().isoformat(),
+            seed=seed,
+            models=_models(found),
+            lists=(*lists(), version) if poet else (),
+            items={name: n for name, n in items.items() if n},
+            figures=tuple(sheet.figures),
+            specimens=tuple(sheet.specimens),
+            notes=tuple(sheet.notes),
+            unanswered=sheet.unanswered,
         )
-    items = {
-        "canary briefs": len(chosen) if poet else 0,
-        "poems": sum(_poems(one) for one in found if one.of.startswith("poet")),
-        "pairs": len(pairs),
-        "sessions": len(sessions),
-    }
-    return Report(
-        made=date.today().isoformat(),
-        seed=seed,
-        models=_models(found),
-        lists=(*lists(), version) if poet else (),
-        items={name: n for name, n in items.items() if n},
-        figures=tuple(sheet.figures),
-        specimens=tuple(sheet.specimens),
-        notes=tuple(sheet.notes),
-        unanswered=sheet.unanswered,
-    )
+
+
+@contextmanager
+def _ledgers(into: Path | str | None) -> Iterator[Path]:
+    """The folder of the ledgers; without a name one that goes when all went well."""
+    if into:
+        yield Path(into)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="versecraft-evaluation-"))
+    try:
+        yield folder
+    except BaseException as stop:
+        if any(folder.iterdir()):
+            stop.add_note(f"The answers so far are in {folder}. Give it as into to go on.")
+        else:
+            folder.rmdir()
+        raise
+    shutil.rmtree(folder)
 
 
 def _poems(one: Asked) -> int:
