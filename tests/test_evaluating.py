@@ -27,6 +27,7 @@ from versecraft.diversity import MEASURES, Memory, at_length, length_for
 from versecraft.errors import BackendError, BadInput, MissingExtra, UnknownName
 from versecraft.evaluating import evaluate
 from versecraft.figures import Figure, Report, Specimen, entropy, mean, rate, share
+from versecraft.forms import CONTRACTS, FIXED_FORMS, laid_out, partners
 from versecraft.records import Corpus, Match, Poem
 from versecraft.sessions import Changes, Round, Session
 from versecraft.tasks import loose_brief
@@ -264,6 +265,18 @@ def test_the_canary_briefs_are_briefs_that_the_brief_task_would_accept() -> None
     for canary in BRIEFS:
         assert loose_brief(canary.brief) is None
         assert len(canary.brief.text()) / 3.5 < 300
+
+
+def test_the_canary_briefs_ask_for_their_forms_as_these_are() -> None:
+    for form in (canary.brief.form for canary in BRIEFS):
+        contract = CONTRACTS[form.name]
+        lengths, rhymed = FIXED_FORMS.get(form.name, (range(1, 200), False))
+        assert set(form.lines) <= set(lengths)
+        assert form.scheme != "none" or not rhymed
+        for lines in form.lines if form.scheme != "none" else ():
+            assert partners(laid_out(form.scheme, lines)) in [
+                partners(laid_out(scheme, lines, contract.carried)) for scheme in contract.schemes
+            ], form
 
 
 # The educator.

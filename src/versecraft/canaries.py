@@ -43,7 +43,7 @@ def canaries() -> tuple[tuple[Canary, ...], str]:
     found = tuple(
         Canary(n, row["famous"], Brief.model_validate(row["brief"])) for n, row in enumerate(rows)
     )
-    return found, f"canary briefs/1 ({digest(text)[:4]})"
+    return found, f"canary briefs/2 ({digest(text)[:4]})"
 
 
 @dataclass(frozen=True)
