@@ -23,7 +23,7 @@ from .project import PHASES, Project, Step, steps
 from .records import Role
 from .runs import Run
 from .trainers import Checkpoint, facts_in, read_checkpoint
-from .training_data import Mixture, Split, read_split
+from .training_data import Mixture, Split
 
 __all__ = ["LEAVES", "PHASES", "RUNS", "Budget", "Made", "Project", "Step", "steps"]
 
@@ -188,10 +188,7 @@ def _model(project: Project, role: Role, name: str, phase: str) -> Iterator[Made
 def _measured(project: Project, budget: Budget) -> Made:
     """Asks both models, as nobody corrects them, and writes the report."""
     place = project.workspace
-    trained = {
-        poem for row in read_split(place.data_set("educator")).train for poem in row.poem_ids
-    }
-    unseen = [m for m in project.matches() if trained.isdisjoint((m.bad.id, m.good.id))]
+    unseen = project.unseen()
     poets = {
         name: place.backend("gguf:models/poet-v2.gguf", temperature=temperature)
         for name, temperature in (("greedy", 0.0), ("T=0.8", 0.8))

@@ -21,7 +21,7 @@ from .ledger import read_rows
 from .matching import Matcher, Matches
 from .planning import items, plan
 from .plugins import get_task, get_trainer
-from .records import Corpus, Example, Item, Poem, Role, digest
+from .records import Corpus, Example, Item, Match, Poem, Role, digest
 from .runs import Plan, Run, read_run
 from .steps import PHASES, Step, steps
 from .trainers import Checkpoint, read_checkpoint
@@ -106,6 +106,16 @@ class Project:
         if not self.workspace.matches.is_file():
             raise BadInput("There are no matches yet. Make them with: versecraft match")
         return Matches.read(self.workspace.matches, self.corpus)
+
+    def unseen(self) -> list[Match]:
+        """The matches of which no poem is in the educator's training set.
+
+        Raises:
+            BadInput: There are no matches, or there is no data set.
+        """
+        rows = read_split(self.workspace.data_set("educator")).train
+        trained = {poem for row in rows for poem in row.poem_ids}
+        return [m for m in self.matches() if trained.isdisjoint((m.bad.id, m.good.id))]
 
     def good(self, first: int, count: int) -> list[Poem]:
         """`count` good poems from the `first` on, in an order that the seed decides."""

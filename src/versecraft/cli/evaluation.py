@@ -135,17 +135,14 @@ def _sessions(place: Workspace) -> list[Session]:
 def _pairs(project: Project) -> tuple[list[Match] | None, str]:
     """The pairs that an educator was not trained on, and what the report says of them."""
     from ..errors import BadInput
-    from ..training_data import read_split
 
     place = project.workspace
     if not place.matches.is_file():
         return None, "There are no matches, so pairs are drawn at random from the corpus."
     matches = list(project.matches())
-    folder = place.data_set("educator")
-    if not (folder / "train.jsonl").is_file():
+    if not (place.data_set("educator") / "train.jsonl").is_file():
         return matches, "No data set is there: the educator may have been trained on these pairs."
-    trained = {poem for row in read_split(folder).train for poem in row.poem_ids}
-    held = [m for m in matches if trained.isdisjoint((m.bad.id, m.good.id))]
+    held = project.unseen()
     if not held:
         raise BadInput(
             "Each pair has a poem that is in the educator's training set. Hold more out: raise "
