@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import teacher
@@ -497,6 +497,7 @@ def test_answers_are_kept_where_an_evaluation_is_stopped(
 # Intervals.
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.just(4)), min_size=1, max_size=30))
 def test_a_share_lies_in_its_interval_and_the_interval_between_none_and_all(
     hits: list[tuple[int, int]],
@@ -523,6 +524,7 @@ def test_nothing_in_ten_is_no_proof_of_nothing() -> None:
         6, pytest.approx(1.237, abs=1e-3), pytest.approx(17.535, abs=1e-3)
     )  # fmt: skip
     assert mean([7], seed=1) == (7, None, None)
+    assert share([(1, 2)], seed=1) == (0.5, 0, 1), "of one thing nothing is known"
     assert share([], seed=1) is None
     assert share([(0, 0)], seed=1) is None
     assert mean([], seed=1) is None

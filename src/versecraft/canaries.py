@@ -21,7 +21,6 @@ from .records import digest
 __all__ = ["Answer", "Canary", "canaries", "poet_figures", "specimens", "verse_rates"]
 
 _FILE = "canary.jsonl"
-_REFRAINS = ("villanelle", "triolet", "pantoum", "rondeau", "sestina")
 _LOOP = 0.34  # share of lines that stand twice, above which a poem without refrain goes round
 _TELLING = 8  # words in a row that are worth showing
 _RHYMES = ("perfect", "eye")  # grades that count; see prosody
@@ -101,7 +100,7 @@ class Answer:
         head = lines[:3]
         again = any(lines[n : n + 3] == head for n in range(3, len(lines) - 2))
         loops = len(lines) >= 8 and 1 - len(set(lines)) / len(lines) > _LOOP
-        return again or (loops and self.form.name not in _REFRAINS)
+        return again or (loops and not CONTRACTS[self.form.name].returning)
 
     @cached_property
     def clauses(self) -> Mapping[str, bool]:
@@ -115,7 +114,7 @@ class Answer:
         lines = [line for line in self.said.split("\n") if line.strip()]
         pairs = list(_rhymed(self.form, len(lines)))
         ends = [end_word(line) for line in lines]
-        returns = self.form.name in _REFRAINS
+        returns = CONTRACTS[self.form.name].returning
         return sum(
             j < len(lines)
             and (rhyme(ends[i], ends[j]) in _RHYMES if ends[i] != ends[j] else returns)
@@ -195,10 +194,6 @@ def _goes_on(answer: Answer) -> bool:
     return answer.has_text or not _ended(answer)
 
 
-def _one(answer: Answer) -> float:
-    return 1
-
-
 class _Sheet(Sheet):
     """The figures of a poet, taken by brief."""
 
@@ -206,9 +201,7 @@ class _Sheet(Sheet):
         super().__init__(of, MEANS, seed=seed)
         self.answers = answers
 
-    def sums(
-        self, hits: Measure, tries: Measure = _one, among: Callable[[Answer], bool] = _has_text
-    ) -> Sums:
+    def sums(self, hits: Measure, tries: Measure = lambda a: 1, among: Measure = _has_text) -> Sums:
         """Hits and tries of each brief."""
         by: dict[int, list[Answer]] = {}
         for answer in self.answers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isclose, log2
+from math import ceil, floor, isclose, log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -316,7 +316,8 @@ def share(hits: Sums, *, seed: int) -> Estimate | None:
     """The share of hits in tries over independent things; None where there were no tries.
 
     Where it is the same in all, resampling shows no spread: the interval is then Clopper and
-    Pearson's (Biometrika 26, 1934) for as many things as had tries.
+    Pearson's (Biometrika 26, 1934) for as many things as had tries; a half of five lies between two
+    and three of them.
     """
     from scipy.special import betaincinv
 
@@ -325,9 +326,10 @@ def share(hits: Sums, *, seed: int) -> Estimate | None:
         return None
     value, low, high = bootstrap(some, lambda s: s[..., 0] / s[..., 1], seed=seed)
     if low is None:
-        n, k = len(some), round(value * len(some))
-        low = float(betaincinv(k, n - k + 1, _TAIL)) if k else 0.0
-        high = float(betaincinv(k + 1, n - k, 1 - _TAIL)) if k < n else 1.0
+        n, k = len(some), round(value * len(some), 6)
+        least, most = floor(k), ceil(k)
+        low = float(betaincinv(least, n - least + 1, _TAIL)) if least else 0.0
+        high = float(betaincinv(most + 1, n - most, 1 - _TAIL)) if most < n else 1.0
     return value, low, high
 
 
