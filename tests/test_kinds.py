@@ -122,6 +122,20 @@ def test_a_poem_in_another_language_is_a_poem(text: str) -> None:
     assert classify(text).clean
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'My father said, "Never trust hay that is green."\nMy mother said, "Never trust men."\n'
+        "I went to the barn and slept in the hay,\nand woke, and my hair had gone green again.",
+        f"{POEM}\n\n* * *\n\n{POEM.replace('father', 'mother')}",
+        f"{POEM}\n\nJ. R.",
+        f"The Kettle\n\n{POEM}",
+    ],
+)
+def test_no_rule_speaks_of_what_poems_are_printed_with(text: str) -> None:
+    assert not [line for line in classify(text).lines if line.layer == "rules"]
+
+
 def test_a_report_shows_what_is_foreign_and_escapes_the_text() -> None:
     report = classify(f"<b>Here is the poem:</b>\n\n{POEM}")
     html = report._repr_html_()
@@ -194,7 +208,7 @@ def test_long_and_odd_texts_take_no_longer_than_they_are(text: str) -> None:
 def test_the_weights_hold_no_pickle_and_are_small() -> None:
     assert WEIGHTS.stat().st_size <= 3_000_000
     with np.load(WEIGHTS, allow_pickle=False) as stored:
-        assert {"grams", "vectors", "feature", "threshold", "value"} <= set(stored.files)
+        assert {"word_keys", "sketch_keys", "vectors", "line_feature", "text_value"} <= {*stored}
 
 
 def sampled(found: list[cases.Case], every: int) -> list[cases.Case]:

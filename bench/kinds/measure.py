@@ -37,7 +37,8 @@ def by_shape(title: str, found: dict[str, list[bool]], worst_first: bool) -> Non
     for part, inside in (("dev", False), ("held out", True)):
         some = {s: f for s, f in found.items() if held_out(s) == inside}
         print(
-            f"\n{title}, {part} shapes ({len(some)}): {share([x for f in some.values() for x in f])}"
+            f"\n{title}, {part} shapes ({len(some)}): "
+            f"{share([x for f in some.values() for x in f])}"
         )
         order = sorted(some, key=lambda s: (np.mean(some[s]) * (1 if worst_first else -1), s))
         print("  " + "; ".join(f"{s} {sum(some[s])}/{len(some[s])}" for s in order))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
-from .lines import Line, describe, facts, grams
+from .lines import Line, describe, facts, sketch, stem, triggers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,10 +18,28 @@ if TYPE_CHECKING:
     Matrix = NDArray[Any]
 
 
-FOREIGN = 0.9
-"""How sure the classifier has to be of a line before a text counts as no poem alone."""
+FOREIGN = 0.76
+"""How sure the classifier has to be of a text before it counts as no poem alone."""
 KIN = 0.5
-"""And of further lines in a text that holds a foreign one."""
+"""How sure of a line before it is marked in such a text; else the line most in doubt is."""
+FAINT = 0.38
+"""How sure of that line at the least."""
+
+
+class Read(NamedTuple):
+    """What the words of some lines say, before any weight but those of the vectors.
+
+    Attributes:
+        words: The sums of the `facts` of the words of each line.
+        vectors: What the words of each line mean, a unit vector a line.
+        grams: For each scorer by words, the digests of the runs and the line of each.
+        masks: The turns of phrase that the words of each line allow.
+    """
+
+    words: Matrix
+    vectors: Matrix
+    grams: tuple[tuple[Matrix, Matrix], ...]
+    masks: list[int]
 
 
 @dataclass(frozen=True)
@@ -27,66 +47,79 @@ class Weights:
     """What `bench/kinds/train.py` learns, as plain arrays.
 
     Attributes:
-        grams: Weight of a run of one to three words, positive for talk about texts.
-        gram_bias: Score of a line without a known run.
+        grams: For each scorer by words (words with their stems; sketches): the digests of its
+            runs of one to four in order, and their weights, positive for talk about texts.
+        biases: Score of a line without a known run, for each scorer.
         pieces: Rows of `vectors` by word piece; a piece inside a word begins with `##`.
         vectors: What a word piece means.
         semantic: Weights of a line's vector, and of its distance from the others; then the bias.
-        trees: Boosted trees: `feature`, `threshold`, `left`, `right`, `value` by tree and node; a
-            leaf leads to itself.
-        base: Log-odds before the first tree.
+        trees: Boosted trees for a line.
+        text_trees: Boosted trees for a text, by what the others say of its lines.
     """
 
-    grams: Mapping[str, float]
-    gram_bias: float
+    grams: tuple[tuple[Matrix, Matrix], ...]
+    biases: tuple[float, ...]
     pieces: Mapping[str, int]
     vectors: Matrix
     semantic: Matrix
-    trees: Mapping[str, Matrix]
-    base: float
+    trees: Trees | None = None
+    text_trees: Trees | None = None
+    seen: list[Seen] = field(init=False, repr=False, compare=False)
 
-    def spoken(self, lines: Sequence[Line]) -> Matrix:
-        """How each line sounds by its words alone."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", [Seen(self.vectors.shape[1])])
+
+    def read(self, lines: Sequence[Line]) -> Read:
+        """What the words of each line say."""
         import numpy as np
 
-        weight = self.grams.get
-        scores = []
+        at: list[int] = []
+        begins: list[int] = []
+        firsts: list[int] = []
+        seen = self.seen[0]
+        if len(seen.rows) > _MOST:
+            seen = self.seen[0] = Seen(self.vectors.shape[1])
+        row = seen.row
         for line in lines:
-            found = [weight(gram, 0.0) for gram in grams(line)]
-            scores.append(self.gram_bias + sum(found) / len(found) ** 0.5)
-        return np.array(scores, np.float32)
-
-    def words(self, lines: Sequence[Line]) -> tuple[Matrix, Matrix]:
-        """For each line the sums of its words' facts, and a unit vector of what they mean."""
-        import numpy as np
-
-        known = _SEEN
+            begins.append(len(at))
+            at.append(0)
+            at += [row(token, self) for token in line.tokens[:200]]
+            at.append(1)
+            firsts.append(row(line.words[0], self) if line.words else 0)
+        ids = np.array(at)
+        sums = np.add.reduceat(seen.table[ids], begins, axis=0)
         width = self.vectors.shape[1]
-        rows, begins = [_NOTHING(width)], []
-        for line in lines:
-            begins.append(len(rows))
-            for word in line.words[:200]:
-                row = known.get(word)
-                if row is None:
-                    row = known[word] = self._word(word)
-                rows.append(row)
-            rows.append(rows[0])  # so that no line is without a row
-        if len(known) > 100_000:
-            known.clear()
-        sums = np.add.reduceat(np.array(rows, np.float32), begins, axis=0)
-        facts, vectors = sums[:, :-width], sums[:, -width:]
-        return facts, vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-6)
+        words, vectors = sums[:, :-width], sums[:, -width:]
+        of = np.repeat(np.arange(len(lines)), np.diff(begins, append=len(at)))
+        digests = seen.digests[ids]
+        bits = seen.bits
+        masks = np.bitwise_or.reduceat(bits[ids, 0], begins) | bits[firsts, 1]
+        return Read(
+            words,
+            vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-6),
+            (_runs(digests[:, 0], of, 3, digests[:, 1]), _runs(digests[:, 2], of, 4)),
+            masks.tolist(),
+        )
 
-    def _word(self, word: str) -> Matrix:
+    def spoken(self, read: Read) -> Matrix:
+        """How each line sounds by its words alone, for each scorer."""
         import numpy as np
 
-        pieces = _split(word, self.pieces)
-        vector = self.vectors[pieces].sum(0) if pieces else np.zeros(self.vectors.shape[1])
-        return np.append(facts(word), vector).astype(np.float32)
+        n = len(read.masks)
+        scores = []
+        for (keys, weights), bias, (runs, of) in zip(
+            self.grams, self.biases, read.grams, strict=True
+        ):
+            at = np.minimum(np.searchsorted(keys, runs), max(len(keys) - 1, 0))
+            found = np.where(keys[at] == runs, weights[at], 0.0) if len(keys) else 0.0 * runs
+            total = np.bincount(of, found, n) / np.sqrt(np.bincount(of, minlength=n))
+            scores.append(bias + total)
+        return np.array(scores, np.float32).T
 
     def heard(self, vectors: Matrix) -> Matrix:
         """How each line sounds by what its words mean, alone and beside the others."""
-        return self.beside(vectors) @ self.semantic[:-1] + self.semantic[-1]
+        scores: Matrix = self.beside(vectors) @ self.semantic[:-1] + self.semantic[-1]
+        return scores
 
     def beside(self, vectors: Matrix) -> Matrix:
         """The vectors with how each differs from the mean of the others."""
@@ -100,26 +133,123 @@ class Weights:
         """The rows that the trees decide on."""
         import numpy as np
 
-        words, vectors = self.words(lines)
-        scores = np.column_stack([self.spoken(lines), self.heard(vectors)])
-        return describe(lines, words, vectors, scores)
+        read = self.read(lines)
+        scores = np.column_stack([self.spoken(read), self.heard(read.vectors)])
+        return describe(lines, read.words, read.vectors, scores, read.masks)
 
-    def chances(self, lines: list[Line]) -> Matrix:
-        """For each line how sure it is that it is not poem, from 0 to 1."""
+    def odds(self, lines: list[Line]) -> tuple[Matrix, float]:
+        """For each line the log-odds that it is not poem, and those that any line is not."""
+        rows = self.features(lines)
+        odds = grown(rows, self.trees)
+        return odds, float(grown(summed(rows, odds), self.text_trees)[0])
+
+    def chances(self, lines: list[Line]) -> tuple[float, list[float]]:
+        """How sure it is that a text is no poem alone, and for each line that it is foreign."""
         import numpy as np
 
         if not lines:
-            return np.zeros(0, np.float32)
-        return grown(self.features(lines), self.trees, self.base)
+            return 0.0, []
+        odds, whole = self.odds(lines)
+        return float(1 / (1 + np.exp(-whole))), (1 / (1 + np.exp(-odds))).tolist()
 
 
-_SEEN: dict[str, Matrix] = {}  # what is known of a word, while one set of weights is in use
-
-
-def _NOTHING(width: int) -> Matrix:
+def summed(rows: Matrix, odds: Matrix) -> Matrix:
+    """The one row that the trees for a text decide on, from the rows and odds of its lines."""
     import numpy as np
 
-    return np.zeros(len(facts("")) + width, np.float32)
+    order = np.argsort(-odds)
+    top = order[0]
+    n = len(odds)
+    chances = 1 / (1 + np.exp(-odds))
+    high = odds[order[:3]]
+    best = [*high, *[high[-1]] * (3 - len(high))]
+    near = [odds[top - 1] if top else -9.0, odds[top + 1] if top + 1 < n else -9.0]
+    ends = [odds[0], odds[-1], odds[min(1, n - 1)], odds[max(n - 2, 0)]]
+    overall = [
+        odds.mean(), np.median(odds), odds.std(), n, (odds > 0).mean(), (odds > -2).sum(),
+        (odds > -2).mean(), np.log1p(-np.minimum(chances, 0.9999)).sum(),
+    ]  # fmt: skip
+    return np.concatenate([best, near, ends, overall, rows[top], rows.mean(0)]).astype(np.float32)[
+        None
+    ]
+
+
+_MOST = 200_000  # tokens, then all are forgotten
+_PRIMES = (
+    0x9E3779B97F4A7C15,
+    0xC2B2AE3D27D4EB4F,
+    0x165667B19E3779F9,
+    0xD6E8FEB86659FD93,
+)
+
+
+def _runs(digests: Matrix, of: Matrix, longest: int, alone: Matrix | None = None) -> Any:
+    """The digests of all runs of tokens, and the line of each; `alone` adds single ones."""
+    import numpy as np
+
+    primes = np.array(_PRIMES, np.uint64)
+    keys = [digests * primes[0]]
+    lines = [of]
+    if alone is not None:
+        known = alone != 0
+        keys.append(alone[known] * primes[3])
+        lines.append(of[known])
+    for length in range(2, longest + 1):
+        within = of[length - 1 :] == of[: len(of) - length + 1]
+        total = digests[: len(of) - length + 1] * primes[0]
+        for k in range(1, length):
+            total = total * primes[2] + digests[k : len(of) - length + 1 + k] * primes[k]
+        keys.append(total[within])
+        lines.append(of[: len(of) - length + 1][within])
+    return (np.concatenate(keys) >> np.uint64(32)).astype(np.uint32), np.concatenate(lines)
+
+
+class Seen:
+    """What is known of each token, worked out once: its facts and vector, digests and turns."""
+
+    def __init__(self, width: int) -> None:
+        import numpy as np
+
+        # A line begins with the token of row 0 and ends with that of row 1.
+        self.rows: dict[str, int] = {"\n": 0, "\r": 1}
+        self.table: Matrix = np.zeros((4096, len(facts("")) + width), np.float32)
+        self.digests: Matrix = np.zeros((4096, 3), np.uint64)
+        self.digests[:2] = [[1, 0, 1], [2, 0, 2]]
+        self.bits: Matrix = np.zeros((4096, 2), np.int64)
+        self.lock = Lock()
+
+    def row(self, token: str, weights: Weights) -> int:
+        """Where a token stands in the tables."""
+        found = self.rows.get(token)
+        return self._add(token, weights) if found is None else found
+
+    def _add(self, token: str, weights: Weights) -> int:
+        import numpy as np
+
+        with self.lock:
+            if token in self.rows:
+                return self.rows[token]
+            n = len(self.rows)
+            if n == len(self.table):
+                self.table, self.digests, self.bits = (
+                    np.concatenate([x, np.zeros_like(x)])
+                    for x in (self.table, self.digests, self.bits)
+                )
+            if token[0].isalpha():
+                pieces = _split(token, weights.pieces)
+                vectors = weights.vectors
+                vector = vectors[pieces].sum(0) if pieces else np.zeros(vectors.shape[1])
+                self.table[n] = np.append(facts(token), vector)
+                self.bits[n] = triggers(token)
+            plain = "0" if token.isdigit() else token
+            stems = _digest(stem(token)) if token[0].isalpha() else 0
+            self.digests[n] = (_digest(plain), stems, _digest(sketch(plain)))
+            self.rows[token] = n
+            return n
+
+
+def _digest(token: str) -> int:
+    return crc32(token.encode("utf-8", "replace")) + 3
 
 
 def _split(word: str, pieces: Mapping[str, int]) -> list[int]:
@@ -138,39 +268,61 @@ def _split(word: str, pieces: Mapping[str, int]) -> list[int]:
     return rows
 
 
-_FIRST = 48  # trees after which most lines are known to be verse
-_VERSE = -3.5  # log-odds below which no further tree is asked
+_FIRST = 32  # trees after which most lines are known to be verse
+_VERSE = -4.0  # log-odds below which no further tree is asked
 
 
-def grown(rows: Matrix, trees: Mapping[str, Matrix], base: float) -> Matrix:
-    """The probability that boosted trees give each row.
+class Trees(NamedTuple):
+    """Boosted trees, all nodes in a row: from a node to its two children by one feature.
+
+    A leaf leads to itself.
+    """
+
+    root: Matrix
+    feature: Matrix
+    threshold: Matrix
+    children: Matrix
+    inner: Matrix
+    value: Matrix
+    depth: int
+    base: float
+
+
+def grown(rows: Matrix, trees: Trees | None) -> Matrix:
+    """The log-odds that boosted trees give each row.
 
     A row of which the first trees are sure that it is verse is not shown to the others.
     """
     import numpy as np
 
-    odds = base + _sum(rows, trees, slice(0, _FIRST))
+    if trees is None:
+        return np.zeros(len(rows))
+    odds = trees.base + _sum(rows, trees, trees.root[:_FIRST])
     open_ = np.flatnonzero(odds > _VERSE)
-    if len(open_):
-        odds[open_] += _sum(rows[open_], trees, slice(_FIRST, None))
-    return 1 / (1 + np.exp(-odds))
+    if len(open_) and len(trees.root) > _FIRST:
+        odds[open_] += _sum(rows[open_], trees, trees.root[_FIRST:])
+    return odds
 
 
-def _sum(rows: Matrix, trees: Mapping[str, Matrix], part: slice) -> Matrix:
+def _sum(rows: Matrix, trees: Trees, roots: Matrix) -> Matrix:
     import numpy as np
 
-    feature, threshold, value = (trees[k][part] for k in ("feature", "threshold", "value"))
-    left, right = trees["left"][part], trees["right"][part]
-    count, width = feature.shape
-    root = np.arange(count) * width
-    node = np.broadcast_to(root, (len(rows), count))
-    base = np.arange(len(rows))[:, None] * rows.shape[1]
-    flat, feature, threshold = rows.ravel(), feature.ravel(), threshold.ravel()
-    left, right = (left + root[:, None]).ravel(), (right + root[:, None]).ravel()
-    for _ in range(int(trees["depth"])):
-        goes_left = flat[base + feature[node]] <= threshold[node]
-        node = np.where(goes_left, left[node], right[node])
-    total: Matrix = value.ravel()[node].sum(1)
+    node = np.tile(roots, len(rows))
+    base = np.repeat(np.arange(len(rows)) * rows.shape[1], len(roots))
+    flat = rows.ravel()
+    moving: Any = slice(None)  # what has not yet come to a leaf
+    here, at = node, base
+    for level in range(trees.depth):
+        right = flat.take(at + trees.feature.take(here)) > trees.threshold.take(here)
+        here = trees.children.take(2 * here + right)
+        node[moving] = here
+        if level > 2:
+            inner = np.flatnonzero(trees.inner.take(here))
+            if not len(inner):
+                break
+            moving = inner if level == 3 else moving[inner]
+            here, at = here[inner], at[inner]
+    total: Matrix = trees.value.take(node).reshape(len(rows), -1).sum(1)
     return total
 
 
@@ -188,16 +340,39 @@ def unpacked(stored: Mapping[str, Matrix]) -> Weights:
     """Weights from the arrays of `kinds.npz`."""
     import numpy as np
 
-    names = bytes(stored["grams"]).decode().split("\n")
     pieces = bytes(stored["pieces"]).decode().split("\n")
     scale = stored["scale"].astype(np.float32)
-    trees = {k: stored[k] for k in ("feature", "threshold", "left", "right", "value", "depth")}
     return Weights(
-        grams=dict(zip(names, stored["gram_weights"].astype(np.float64).tolist(), strict=True)),
-        gram_bias=float(stored["gram_bias"]),
+        grams=tuple(
+            (stored[f"{name}_keys"], stored[f"{name}_weights"].astype(np.float64))
+            for name in ("word", "sketch")
+        ),
+        biases=tuple(stored["biases"].tolist()),
         pieces={piece: n for n, piece in enumerate(pieces)},
         vectors=stored["vectors"].astype(np.float32) * scale,
         semantic=stored["semantic"].astype(np.float32),
-        trees=trees,
-        base=float(stored["base"]),
+        trees=_planted(stored, "line"),
+        text_trees=_planted(stored, "text"),
+    )
+
+
+def _planted(stored: Mapping[str, Matrix], name: str) -> Trees:
+    """Trees from rectangles, a row a tree."""
+    import numpy as np
+
+    count, width = stored[f"{name}_feature"].shape
+    root = np.arange(count) * width
+    children = [
+        (stored[f"{name}_{side}"].astype(np.intp) + root[:, None]).ravel()
+        for side in ("left", "right")
+    ]
+    return Trees(
+        root,
+        stored[f"{name}_feature"].astype(np.intp).ravel(),
+        stored[f"{name}_threshold"].ravel(),
+        np.column_stack(children).ravel(),
+        children[0] != np.arange(count * width),
+        stored[f"{name}_value"].astype(np.float32).ravel(),
+        int(stored[f"{name}_depth"]),
+        float(stored[f"{name}_base"]),
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from .classifier import FOREIGN, KIN, weights
+from .classifier import FAINT, FOREIGN, KIN, weights
 from .lines import Line, lines_of
 from .records import Kind as Kind
 from .records import Record
@@ -136,10 +136,12 @@ def classify(text: str, brief: str | None = None) -> KindReport:
     layers: dict[int, Layer] = dict.fromkeys(found, "rules")
     lines = lines_of(text)
     refrains = _refrains(lines)
-    sure = weights().chances(lines).tolist()
-    chances = [0.0 if x.number in refrains else c for x, c in zip(lines, sure, strict=True)]
+    sure, chances = weights().chances(lines)
+    chances = [0.0 if x.number in refrains else c for x, c in zip(lines, chances, strict=True)]
     highest = max(chances, default=0.0)
-    bar = KIN if found or highest >= FOREIGN else FOREIGN
+    bar = KIN if found else 2.0
+    if sure >= FOREIGN and highest >= FAINT:
+        bar = min(KIN, highest)
     learnt = {
         line.number: chance
         for line, chance in zip(lines, chances, strict=True)
@@ -159,7 +161,7 @@ def classify(text: str, brief: str | None = None) -> KindReport:
         for n in sorted(found)
     )
     clean = bool(text.strip()) and not reports
-    confidence = max(1 - highest, 1 - FOREIGN)
+    confidence = max(1 - sure, 1 - FOREIGN)
     if not clean:
         confidence = max((report.confidence for report in reports), default=1.0)
     kind = Kind.POEM if clean else _labelled(text, verse)

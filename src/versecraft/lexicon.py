@@ -158,6 +158,88 @@ TURNS: Mapping[str, str] = {
     r"replace|include|choose|stay|say|show|tell|think|note|notice|see|consider|"
     r"imagine|return|output|"
     r"respond|answer|give|delete|swap|name|find|repeat|pause|stop|click|share|call|post)\b",
+    "subject": r"^\W*(?:it|that|this|these|those|they|which|he|she|whose|both|none)(?:'s)? "
+    r"(?:is|was|are|were|has|had|does|needed|needs|should|could|might|may|makes|made|gives|gave|sounds|feels|"
+    r"felt|reads|works|scans|keeps|kept|can|wants|wanted|seemed|comes|came|stays|stayed|goes|went|"
+    r"isn't|wasn't|doesn't|didn't|won't|ought|took|not|all|only|just)\b",
+    "hedge": r"\b(?:i think|i suppose|i believe|i guess|i wonder|i assume|i hope|i trust|not sure|"
+    r"probably|perhaps|maybe|a bit|a little|a touch|slightly|rather|quite|sort of|kind of|"
+    r"at least|at most|more or less|or so|if (?:it|that|this|anything|need|needed|not|so))\b",
+    "here_and_there": r"\b(?:above|below|up top|at the (?:top|end|start|bottom)|so far|to come|"
+    r"to follow|next up|as follows|the rest|the lot|the whole thing|"
+    r"that's (?:it|all|the|me|what|as)|"
+    r"nothing (?:else|more|to)|the end|in the middle|halfway|from here|back to|as it is|"
+    r"as is|in full|in one go|for now|this far)\b",
+    "you_did": r"\b(?:you|they|she|he|client|boss)(?:'d|'ve| had| have)? \w{2,}ed\b",
+    "i_did": r"^\W*(?:and |but |so |then )?(?:i|i've|i'd|we|we've)(?: have| had)? "
+    r"(?:\w{2,}ed|\w+n't)\b",
+    "shall_be": r"\b(?:i|we|it|that|this|you)(?:'d|'ll| would| could| can| should| may| might) "
+    r"(?:rather|also|be|have|make|add|give|do|need|take|go|write|send|say|put|keep|cut|swap)\b",
     "bracketed": r"^[(\[{*_<].*[)\]}*_>]\W?$",
 }
 """Turns of phrase in which texts and tasks are spoken of, whatever their words."""
+
+TRIGGERS: Mapping[str, str] = {
+    "made": "kept left gave put let cut tried went stopped ended began started chose used wrote "
+    "made took moved skipped skip dropped added removed swapped changed avoided built aimed "
+    "wanted meant held set turned leaned stuck didn't did trimmed tightened replaced borrowed "
+    "imagined assumed wasn't guessed",
+    "asked": "asked said told wanted mentioned described gave like liked listed wrote requested "
+    "need needed suggested sent set prefer specified named have had want meant know",
+    "your": "your",
+    "this_one": "this that here",
+    "offer": "i i'd i'll would shall should do want can could happy glad let let's tell say just "
+    "does is how what if you feel",
+    "why": "because since so as which who",
+    "on_purpose": "purpose deliberate deliberately intentional intentionally meant intended design "
+    "rather instead place as",
+    "parts": "first second third last final opening closing middle next whole entire other the",
+    "more": "shorter longer darker lighter colder warmer sadder softer harder simpler better "
+    "another alternative alternatively again too more less fewer",
+    "count": "line lines word words syllable syllables stanza stanzas verse verses part parts "
+    "couplet couplets section sections version versions draft drafts option options thing things "
+    "change changes poem poems rhyme rhymes beat beats breath breaths",
+    "does": "stands stand symbolises symbolizes symbolise symbolize represents represent shows "
+    "show suggests suggest evokes evoke conveys convey captures capture mirrors mirror echoes "
+    "reflects reflect underscores underscore highlights highlight reminds remind tells tell "
+    "invites invite explores explore becomes become is works work speaks speak imitates imitate "
+    "emphasises emphasizes emphasise emphasize contrasts contrast leaves leave lets let",
+    "here_and_there": "above below top end start bottom far come follow up follows rest lot thing "
+    "that's nothing middle halfway here back is full go now",
+    "hedge": "i not probably perhaps maybe a slightly rather quite sort kind at more or if",
+    "you_did": "you they she he client boss you'd you've they'd they've she'd he'd",
+    "shall_be": "i'd i'll we'd we'll it'd it'll that'd that'll this'll you'd you'll would could "
+    "can should may might",
+}
+"""Words of which a turn has one: a line without them is not searched for it."""
+FIRST_WORDS: Mapping[str, str] = {
+    "here": "here here's voici hier ecco",
+    "opener": "ok okay sure right well oh ah alright all great fine done yes no noted understood "
+    "thanks thank sorry apologies my of certainly absolutely perfect lovely gladly happy got it "
+    "fair good nice hello hi dear so now then first also finally overall note p ps nb n update "
+    "edit answer question result hm hmm hmmm",
+    "clipped": "kept tried went pulled built left took cut added removed fixed changed moved wrote "
+    "written based inspired adapted translated taken set made going keeping trying working writing "
+    "starting ending using with per for from after on about in",
+    "order": "write use keep avoid make try read do don't let end begin start cut change add "
+    "remove replace include choose stay say show tell think note notice see consider imagine "
+    "return "
+    "output respond answer give delete swap name find repeat pause stop click share call post",
+    "subject": "it that this these those they which he she whose both none it's that's this's he's "
+    "she's which's",
+    "i_did": "and but so then i i've i'd we we've",
+}
+"""Words of which one begins a line that has the turn."""
+
+FUNCTION = frozenset(
+    " ".join((LEXICON["english"], LEXICON["first"], LEXICON["second"], LEXICON["that"])).split()
+) | frozenset(
+    "been being am does should can may might must shall let's here here's there than very too just "
+    "only even still yet less most least much many any each both either again ever never always "
+    "how why where who whom whose which because since while though until before after above below "
+    "over under through down off back away around between without within against isn't wasn't "
+    "don't didn't doesn't can't couldn't won't wouldn't shouldn't that's what's let yes ok please "
+    "thanks sorry want wanted like need needed ask asked said say tell told think know try tried "
+    "kept keep left leave made make gave give took take went go put got get used use".split()
+)
+"""Words that stand for themselves in the sketch of a line; others stand for their kind."""

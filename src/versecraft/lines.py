@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .lexicon import LEXICON, TONGUES, TURNS
+from .lexicon import FIRST_WORDS, FUNCTION, LEXICON, TONGUES, TRIGGERS, TURNS
 from .rules import clipped
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ _TURNED = tuple(re.compile(pattern) for pattern in TURNS.values())
 _ENDS = ".,;:?!-…"
 _MARKS = '()[]<>{}/\\|*_`#="&@%~^→+$'
 _MARKED = re.compile(f"[{re.escape(_MARKS)}]")
+_DIGIT, _STOPS = re.compile(r"[\d²³¹⁰-⁹₀-₉]"), re.compile(r"[.!?]\S* +\S")
+_NO_END = (0.0,) * len(_ENDS)
+_END_ROWS = {mark: tuple(float(mark == other) for other in _ENDS) for mark in _ENDS}
 _PLAIN = (0.0,) * len(_MARKS)
 
 
@@ -59,16 +62,6 @@ def lines_of(text: str) -> list[Line]:
     return lines
 
 
-def grams(line: Line) -> Iterable[str]:
-    """Words and marks of a line, and runs of two and three, with its begin and end marked."""
-    tokens = ["^", *("0" if t.isdigit() else t for t in line.tokens[:80]), "$"]
-    yield from tokens[1:-1]
-    for a, b in pairwise(tokens):
-        yield f"{a} {b}"
-    for a, b, c in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        yield f"{a} {b} {c}"
-
-
 def facts(word: str) -> list[float]:
     """What a word adds to its line: what it speaks of, its language, its length."""
     return [
@@ -82,11 +75,74 @@ def facts(word: str) -> list[float]:
     ]
 
 
+_KINDS = {
+    word: name.upper()
+    for name in ("people", "offer", "judge", "explain", "task", "device", "verse")
+    for word in LEXICON[name].split()
+}
+_ENDINGS = ("ing", "ed", "ly", "est", "er", "ion", "ness", "s")
+
+
+def sketch(token: str) -> str:
+    """What stands for a token in the sketch of a line: itself, its kind, or its ending."""
+    if token in FUNCTION or not token[0].isalpha():
+        return token
+    kind = _KINDS.get(token)
+    if kind is None:
+        kind = next(
+            (f"-{e}" for e in _ENDINGS if len(token) > len(e) + 2 and token.endswith(e)),
+            "w",
+        )
+    return kind
+
+
+def stem(word: str) -> str:
+    """A word without its ending, the same for most forms of it."""
+    for ending in ("ing", "edly", "ed", "ly", "es", "s", "e"):
+        if len(word) > len(ending) + 2 and word.endswith(ending):
+            word = word[: -len(ending)]
+            break
+    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+
+
+def triggers(word: str) -> tuple[int, int]:
+    """The turns of phrase that a word may be part of, and may begin a line of, as bits."""
+    return _BITS.get(word, 0), _FIRST_BITS.get(word, 0)
+
+
+def _bits(words: Mapping[str, str]) -> dict[str, int]:
+    bits: dict[str, int] = {}
+    for n, name in enumerate(TURNS):
+        for word in words.get(name, "").split():
+            bits[word] = bits.get(word, 0) | 1 << n
+    return bits
+
+
+_BITS, _FIRST_BITS = _bits(TRIGGERS), _bits(FIRST_WORDS)
+_BRACKETED = 1 << [*TURNS].index("bracketed")
 _LISTS = tuple(frozenset(words.split()) for words in LEXICON.values())
 _TONGUE_LISTS = tuple(frozenset(words.split()) for words in TONGUES)
 
 
-def _marks(line: Line) -> list[float]:
+@cache
+def _asked(mask: int) -> tuple[int, ...]:
+    return tuple(n for n in range(len(_TURNED)) if mask >> n & 1)
+
+
+def _turns(text: str, mask: int) -> list[float]:
+    """Which turns of phrase a line has, of those that its words allow."""
+    found = [0.0] * len(_TURNED)
+    if text[0] in "([{*_<":
+        mask |= _BRACKETED
+    if mask:
+        small = text[:400].lower().replace("’", "'")
+        for n in _asked(mask):
+            if _TURNED[n].search(small) is not None:
+                found[n] = 1.0
+    return found
+
+
+def _marks(line: Line, mask: int) -> list[float]:
     """What a line looks like without regard to its words."""
     text, words = line.text, line.words
     end = text.rstrip("\"'”’)*_ ")[-1:] or " "
@@ -96,19 +152,19 @@ def _marks(line: Line) -> list[float]:
         accented = sum(c.isalpha() and "\x7f" < c <= "ɏ" for c in text)
         symbols = sum(c > "\u2190" and not c.isalpha() for c in text)
     last = words[-1] if words and end.isalnum() else ""
-    small = text[:400].lower().replace("’", "'")
+    digits = 0 if _DIGIT.search(text) is None else sum([t.isdigit() for t in line.tokens])
     marked = _MARKED.search(text) is not None
     return [
         len(text),
-        min(sum(token.isdigit() for token in line.tokens), 5),
+        min(digits, 5),
         float(text[:1].isupper()),
         float(text[:1].islower()),
-        sum(word[0].isupper() for word in text.split()[1:]) / (len(words) or 1),
+        sum([word[0].isupper() for word in text.split()[1:]]) / (len(words) or 1),
         float(len(words) > 1 and text.isupper()),
-        *(float(end == mark) for mark in _ENDS),
+        *_END_ROWS.get(end, _NO_END),
         float(end.isalnum()),
         float(last in _SMALL),
-        min(len(_SENTENCES.findall(text)), 4),
+        min(len(_SENTENCES.findall(text)), 4) if _STOPS.search(text) else 0,
         min(text.count(","), 6) / (len(words) or 1),
         float(_LABEL.match(text) is not None) if ":" in text or "：" in text else 0.0,
         float(_LIST.match(text) is not None),
@@ -120,7 +176,7 @@ def _marks(line: Line) -> list[float]:
         accented / len(text),
         min(symbols, 4),
         *((min(text.count(mark), 4) for mark in _MARKS) if marked else _PLAIN),
-        *(float(pattern.search(small) is not None) for pattern in _TURNED),
+        *_turns(text, mask),
     ]
 
 
@@ -135,13 +191,13 @@ _COMPARED = (
 )  # fmt: skip
 
 
-def _alone(lines: list[Line], words: Matrix) -> Matrix:
+def _alone(lines: list[Line], words: Matrix, masks: list[int]) -> Matrix:
     """One row a line: its words, then its marks. `words` holds the sums of the words' facts."""
     import numpy as np
 
     n = np.maximum(words[:, -1:], 1)
     means = words / n
-    marks = np.array([_marks(line) for line in lines], np.float32)
+    marks = np.array([_marks(*both) for both in zip(lines, masks, strict=True)], np.float32)
     turns = marks[:, -len(_TURNED) :].sum(1, keepdims=True)
     return np.hstack(
         [
@@ -157,7 +213,9 @@ def _alone(lines: list[Line], words: Matrix) -> Matrix:
     )
 
 
-def describe(lines: list[Line], words: Matrix, vectors: Matrix, scores: Matrix) -> Matrix:
+def describe(
+    lines: list[Line], words: Matrix, vectors: Matrix, scores: Matrix, masks: list[int]
+) -> Matrix:
     """One row of numbers a line: the line alone, its place, and how it differs from the others.
 
     Args:
@@ -166,11 +224,12 @@ def describe(lines: list[Line], words: Matrix, vectors: Matrix, scores: Matrix) 
         vectors: What the words of each line mean, a unit vector a line.
         scores: How each line sounds by its words alone, higher for talk about texts; a column
             for each of the scorers.
+        masks: The turns of phrase that the words of each line allow, as bits.
     """
     import numpy as np
 
     n = len(lines)
-    alone = _alone(lines, words)
+    alone = _alone(lines, words, masks)
     numbers = np.array([line.number for line in lines])
     before = np.diff(numbers, prepend=numbers[0] - 2) > 1
     after = np.append(before[1:], True)
@@ -195,7 +254,8 @@ def describe(lines: list[Line], words: Matrix, vectors: Matrix, scores: Matrix) 
     rest = others(vectors)
     norm = np.linalg.norm(rest, axis=1) + 1e-6
     ends_sentence = alone[:, _STOP] + alone[:, _STOP + 4] + alone[:, _STOP + 5]
-    spread = np.median(np.abs(chars - np.median(chars))) + 4
+    middle = _median(chars)
+    spread = _median(np.abs(chars - middle)) + 4
     highest = np.sort(scores, axis=0)[::-1]
     top = np.where(scores == highest[0], highest[min(1, n - 1)], highest[0])
     columns = [
@@ -204,11 +264,11 @@ def describe(lines: list[Line], words: Matrix, vectors: Matrix, scores: Matrix) 
         before, after, np.minimum(size, 8), block == 0, block == block[-1],
         (block == 0) & (block[-1] > 0) & (size == 1),
         (block == block[-1]) & (block[-1] > 0) & (size == 1),
-        np.log((chars + 5) / (np.median(chars) + 5)), (chars - np.median(chars)) / spread,
-        np.log((count + 1) / (np.median(count) + 1)), np.log((beats + 1) / (np.median(beats) + 1)),
+        np.log((chars + 5) / (middle + 5)), (chars - middle) / spread,
+        np.log((count + 1) / (_median(count) + 1)), np.log((beats + 1) / (_median(beats) + 1)),
         np.log((chars + 5) / (shifted(chars, -1, chars[0]) + 5)),
         np.log((chars + 5) / (shifted(chars, 1, chars[-1]) + 5)),
-        np.full(n, np.median(chars)), np.full(n, chars.std() / (chars.mean() + 1)),
+        np.full(n, middle), np.full(n, chars.std() / (chars.mean() + 1)),
         shifted(ends_sentence, -1, 1), shifted(alone[:, _OPEN], -1, 0),
         ends_sentence * alone[:, _UPPER] * shifted(ends_sentence, -1, 1),
         shifted(alone[:, _STOP + 3], -1, 0), others(ends_sentence),
@@ -217,9 +277,15 @@ def describe(lines: list[Line], words: Matrix, vectors: Matrix, scores: Matrix) 
         *_echoes(lines),
     ]  # fmt: skip
     heard = [scores, shifted(scores, -1, 0), shifted(scores, 1, 0), others(scores), top]
-    return np.column_stack(
-        [alone, compared - others(compared), others(compared), *heard, *columns]
-    ).astype(np.float32)
+    rest_of = others(compared)
+    parts = [alone, compared - rest_of, rest_of, *heard, np.array(columns, np.float32).T]
+    return np.concatenate(parts, axis=1).astype(np.float32, copy=False)
+
+
+def _median(values: Matrix) -> Any:
+    ordered = values.copy()
+    ordered.sort()
+    return (ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2
 
 
 def _echoes(lines: list[Line]) -> list[list[float]]:
@@ -267,14 +333,13 @@ def _repeats(lines: list[Line]) -> tuple[list[float], list[float], list[float]]:
     again, exact, source = [], [], []
     for k, line in enumerate(lines):
         words = line.words[:40]
-        parts = list(zip(words, words[1:], words[2:], strict=False)) or [tuple(words)]
-        hits = [seen[part] for part in parts if part and part in seen]
+        parts: list[tuple[str, ...]] = [*zip(words, words[1:], words[2:], strict=False)]
+        parts = parts or [tuple(words)]
+        hits = [at for part in parts if part and (at := seen.setdefault(part, k)) != k]
         at = max(set(hits), key=hits.count) if hits else -9
         again.append(len(hits) / len(parts))
         exact.append(float(at >= 0 and lines[at].words == line.words))
         source.append(at)
-        for part in parts:
-            seen.setdefault(part, k)
     run = [0.0] * len(lines)
     begin = 0
     for k in range(1, len(lines) + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -41,8 +42,9 @@ _SOFT = (
     r"|notes?|system|version \w+|draft \w+|analysis|tl;?dr|summary|response|answer|instructions?"
 )
 _ASSISTANT = (
-    r"as an? (?:ai|artificial intelligence|(?:large )?language model)\b",
-    r"\bi(?:['’]m| am) (?:an ai|a (?:large )?language model)\b",
+    # A poem may have a machine for its speaker; it neither turns a request down nor helps.
+    r"\b(?:as|i['’]m|i am) an? (?:ai|artificial intelligence|(?:large )?language model)\b.{0,60}"
+    r"\b(?:can['’]?t|cannot|unable|not able|help you|assist|happy to)\b",
     r"\blet me know (?:if|whether|what|how|which|when|should)\b.{0,80}"
     r"\b(?:like|want|need|prefer|adjust|chang|tweak|think|works?|version|revis|edit|help)",
     r"\bfeel free to (?:ask|adjust|change|modify|tweak|edit|let me|reach out|share this|request)\b",
@@ -50,8 +52,10 @@ _ASSISTANT = (
     r"\bi(?:['’]d| would) be (?:happy|glad) to (?:help|revise|adjust|write|rework|make|"
     r"try|tweak)\b",
     r"\b(?:happy|glad) to (?:revise|tweak|rework|adjust)\b",
-    r"\bi hope (?:this|these|that|the|you)\b.{0,60}"
-    r"\b(?:captures?|helps?|resonates?|meets?|fits?|serves?|enjoy|like it)\b",
+    rf"\bi hope (?:this|these|(?:this|the) {_MADE})\b.{{0,40}}"
+    r"\b(?:captures?|helps?|resonates?|meets?|fits?|serves?)\b",
+    r"\bi hope (?:that )?you(?:['’]ll)? (?:enjoy(?:ed)?|like) "
+    rf"(?:it|this|these|(?:this|the) {_MADE})\W*$",
     r"\bi(?:['’]m| am) sorry,? but i (?:can['’]?t|cannot|am unable|won['’]?t)\b",
     r"\bi(?:['’]m| am) (?:unable|not able) to (?:write|create|generate|fulfil|fulfill|help|assist|"
     r"provide|produce|comply|complete)\b",
@@ -99,15 +103,17 @@ _OTHER_TONGUES = (
     r"\b(?:j['’]espère que (?:ce|cela|cette|le|la|vous)|espero que (?:este|esta|el poema|"
     r"te|le|o poema|"
     r"goste)|ich hoffe,? (?:das|dieses|es|dir|ihnen)|spero che (?:questa|questo|la poesia|ti))\b",
-    r"\b(?:ce poème|cette strophe|dieses gedicht|das gedicht|diese strophe|este poema|el poema|"
-    r"esta estrofa|questa poesia|la poesia|o poema|este soneto|dit gedicht|это стихотворение|"
-    r"стихотворение|ten wiersz)\b",
+    r"\b(?:ce poème|cette strophe|dieses gedicht|diese strophe|este poema|esta estrofa|"
+    r"questa poesia|este soneto|dit gedicht|это стихотворение|ten wiersz) (?:\w+ ){0,2}"
+    r"(?:explore|évoque|parle|décrit|capture|montre|joue|handelt|beschreibt|fängt|erkundet|zeigt|"
+    r"habla|explora|describe|captura|evoca|muestra|parla|descrive|esplora|fala|descreve|gaat|"
+    r"beschrijft|mówi|о)\b",
     r"这首(?:诗|小诗)|以下是|希望(?:你|您|这)|この詩|以下は|詩です|이 시는|هذه القصيدة|إليك",
 )
 _FLAGS = re.IGNORECASE
 _SPEECH = re.compile("|".join(_ASSISTANT), _FLAGS)
 _TONGUE = re.compile("|".join(_OTHER_TONGUES), _FLAGS)
-_SCHEME = re.compile(r"\b[A-H]{3,4}(?:[ -][A-H]{2,4})+\b|\b(?:ABAB|AABB|ABBA|ABCB|ABA BCB)\b")
+_SCHEME = re.compile(r"\bA[A-H]{2,3}(?:[ -][A-H]{2,4})+\b|\b(?:ABAB|AABB|ABBA|ABCB|ABA BCB)\b")
 _MARKUP = re.compile(
     r"^\s*(?:<!doctype|</?(?:html|head|body|div|span|p|pre|br|hr|h[1-6]|center|font|"
     r"section|article|"
@@ -162,7 +168,8 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
             "furniture",
             "anywhere",
             ("page", "rights", "copyright", "©", "#", "posted", "share", "sent from"),
-            r"^\W*page \d+(?: of \d+|/\d+)?\W*$|all rights reserved|©|^\W*copyright\b.*\d{4}"
+            r"^\W*page \d+(?: of \d+|/\d+)?\W*$|all rights reserved\W*(?:\d{4}\W*)?$|©"
+            r"|^\W*copyright\b.*\d{4}"
             r"|^(?:#[a-z]\w+\s*){2,}$|^(?:re)?posted by\b|^share this\b|^sent from my\b",
             _FLAGS,
         ),
@@ -188,19 +195,21 @@ _RULES: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
     )
 )
 _SURE = {"beside": 0.5, "ends": 1.0, "first": 1.0, "anywhere": 1.0}
-_WORN: tuple[tuple[str, float, re.Pattern[str]], ...] = tuple(
-    (rule, share, re.compile(pattern, _FLAGS))
-    for rule, share, pattern in (
-        ("quoted", 0.6, r"^>+ ?\S|^>$"),
-        ("counts", 0.5, r"\S\s*[\[(](?:\d{1,2}|[A-H]\d?)[\])]$"),
+_WORN: tuple[tuple[str, float, str, re.Pattern[str]], ...] = tuple(
+    (rule, share, needs, re.compile(pattern, _FLAGS))
+    for rule, share, needs, pattern in (
+        ("quoted", 0.6, ">", r"^>+ ?\S|^>$"),
+        ("counts", 0.5, "([", r"\S\s*[\[(](?:\d{1,2}|[A-H]\d?)[\])]$"),
         (
             "csv",
             0.5,
-            r'^[\w ]{0,20}[,;]\s*"[^"]*"\s*(?:[,;].*)?$|^"[^"]*"[,;]\s*(?:"[^"]*"|[\w.]+)$',
+            '"',
+            r'^[\w ]{0,20}[,;]"[^"]*"(?:[,;].*)?$|^"[^"]*"[,;](?:"[^"]*"|[\w.]+)$',
         ),
         (
             "markup",
             0.3,
+            "\\<&",
             r"\\\\(?:\[\w+\]|!|\*)?$|<br ?/?>|\\n$|&nbsp;|</?(?:p|div|span|li|line|l)>",
         ),
     )
@@ -217,32 +226,44 @@ def clipped(line: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:half]} {line[-half:]}"
 
 
+def _near(whole: str, starts: list[int], needs: tuple[str, ...]) -> list[int]:
+    """Which lines hold one of some words: only they are searched by a rule."""
+    lines = set()
+    for need in needs:
+        at = whole.find(need)
+        while at >= 0:
+            line = bisect(starts, at)
+            lines.add(line - 1)
+            at = whole.find(need, starts[line]) if line < len(starts) else -1
+    return sorted(lines)
+
+
 def certain(text: str, brief: str | None = None) -> Iterator[Found]:
     """The lines that rules find, in order; `brief` adds those that echo it."""
     echo = _grams(_own_words(brief)) if brief else frozenset()
     lines = {n: clipped(line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()}
     ends = [*lines][:1] + [*lines][-1:]
     places = {"first": ends[:1], "ends": ends}
-    whole = text.lower()
-    asked = [rule for rule in _RULES if any(need in whole for need in rule[2])]
-    found = []
-    for n, line in lines.items():
-        small = line.lower()
-        rules = (
-            rule
-            for rule in asked
-            if n in places.get(rule[1], lines)
-            and any(need in small for need in rule[2])
-            and rule[3].search(line)
-        )
-        rule, where, *_ = next(rules, ("", ""))
-        if where in ("", "beside") and echo and _grams(line) & echo:
-            rule, where = "brief_echo", "anywhere"
-        if rule:
-            found.append(Found(n, rule, 0.3 if rule in ("rule", "hash") else _SURE[where]))
-    found += _worn(lines, {f.number for f in found})
+    whole = "\n".join(line.lower() for line in lines.values())
+    numbers = [*lines]
+    starts = [0, *(at + 1 for at, mark in enumerate(whole) if mark == "\n")]
+    hits: dict[int, tuple[str, str]] = {}
+    for rule, where, needs, pattern in _RULES:
+        for at in _near(whole, starts, needs):
+            n = numbers[at]
+            if n not in hits and n in places.get(where, lines) and pattern.search(lines[n]):
+                hits[n] = (rule, where)
+    if echo:
+        for n, line in lines.items():
+            if hits.get(n, ("", "beside"))[1] == "beside" and _grams(line) & echo:
+                hits[n] = ("brief_echo", "anywhere")
+    found = [
+        Found(n, rule, 0.3 if rule in ("rule", "hash") else _SURE[where])
+        for n, (rule, where) in hits.items()
+    ]
+    found += _worn(lines, whole, {f.number for f in found})
     found += _front_matter(lines, {f.number for f in found})
-    found += _wrapped(lines, {f.number for f in found})
+    found += _wrapped(lines, whole, {f.number for f in found})
     if _poem_as_json(text):
         found = [f for f in found if f.rule != "json"]
     # The same label again and again is a manner; two labels are a form that was filled in.
@@ -271,9 +292,11 @@ def doubtful(line: str) -> bool:
     return any(r[1] == "beside" and r[3].search(line) is not None for r in _RULES)
 
 
-def _worn(lines: dict[int, str], known: set[int]) -> list[Found]:
+def _worn(lines: dict[int, str], whole: str, known: set[int]) -> list[Found]:
     """Marks that most lines wear: quotation, counts, tables."""
-    for rule, share, pattern in _WORN:
+    for rule, share, needs, pattern in _WORN:
+        if not any(need in whole for need in needs):
+            continue
         marked = [n for n, line in lines.items() if pattern.search(line)]
         if len(marked) >= 2 and len(marked) >= share * len(lines):
             return [Found(n, rule, 1.0) for n in marked if n not in known]
@@ -293,8 +316,10 @@ def _front_matter(lines: dict[int, str], known: set[int]) -> list[Found]:
     return []
 
 
-def _wrapped(lines: dict[int, str], known: set[int]) -> list[Found]:
+def _wrapped(lines: dict[int, str], whole: str, known: set[int]) -> list[Found]:
     """Markup around a poem: at both ends, or on most lines."""
+    if not any(tag in whole for tag in _TAGS):
+        return []
     marked = [
         n
         for n, line in lines.items()
