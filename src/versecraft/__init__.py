@@ -27,8 +27,8 @@ from .plugins import get_backend, get_task, get_trainer, list_backends, list_tas
 from .prompting import Prompt
 from .publishing import publish
 from .records import Corpus, Example, Item, Match, Poem, Row, Usage
-from .runs import Plan, Run, read_run
 from .reporting import report
+from .runs import Plan, Run, read_run
 from .sessions import Session
 from .tasks import PromptTask, Task
 from .trainers import Checkpoint, Trainer
