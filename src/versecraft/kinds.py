@@ -164,7 +164,7 @@ def classify(text: str, brief: str | None = None) -> KindReport:
     confidence = max(1 - sure, 1 - FOREIGN)
     if not clean:
         confidence = max((report.confidence for report in reports), default=1.0)
-    kind = Kind.POEM if clean else _labelled(text, verse)
+    kind = Kind.POEM if clean else _labelled(text, verse) if reports else None
     return KindReport(kind=kind, clean=clean, lines=reports, confidence=confidence, text=text)
 
 
@@ -199,7 +199,7 @@ _FIELDS: Mapping[Kind, frozenset[str]] = {
     Kind.LESSON: frozenset({"claim", "explanation"}),
     Kind.AUTOPSY: frozenset({"items"}),
 }
-_LABEL = re.compile(r"(?m)^\W*([A-Za-z][\w ]{2,20})\W*:")
+_LABEL = re.compile(r"(?m)^[^\w\n]*([A-Za-z][\w ]{2,20})\W*:")
 
 
 def _labelled(text: str, verse: list[int]) -> Kind | None:
