@@ -137,10 +137,12 @@ def classify(text: str, brief: str | None = None) -> KindReport:
     lines = lines_of(text)
     refrains = _refrains(lines)
     sure, chances = weights().chances(lines)
+    loudest = max(chances, default=0.0)
     chances = [0.0 if x.number in refrains else c for x, c in zip(lines, chances, strict=True)]
     highest = max(chances, default=0.0)
     bar = KIN if found else 2.0
-    if sure >= FOREIGN and highest >= FAINT:
+    # Where a refrain is the loudest, the text was judged by it: another line has to be sure.
+    if sure >= FOREIGN and highest >= (FAINT if highest == loudest else FOREIGN):
         bar = min(KIN, highest)
     learnt = {
         line.number: chance
