@@ -54,7 +54,7 @@ def test_what_is_not_poem_or_worn_is_marked_where_it_stands() -> None:
     assert "Not a poem alone: " in shown
     lines = [line.split() for line in shown.splitlines()]
     assert next(line for line in lines if line[:1] == ["1"])[-3:-1] == ["not", "poem"]
-    assert "cliché: cold / as ice" in shown
+    assert "cliché: as cold / As ice" in shown
     assert "machine verse: a tapestry" in shown
     assert "[b]of[/b]" in shown
 
@@ -82,7 +82,8 @@ def test_a_form_that_is_asked_and_broken_is_exit_code_3(tmp_path: Path) -> None:
 def test_without_the_extra_the_rest_is_shown_and_an_asked_form_is_exit_code_1(
     tmp_path: Path,
 ) -> None:
-    file = write(tmp_path, "a.txt", f"{QUATRAIN}as cold\nas ice\n")
+    cold = QUATRAIN.replace("fills with grey", "is as cold").replace("The neighbour", "As ice; the")
+    file = write(tmp_path, "a.txt", cold.replace("the's", "the"))
     command = (
         "import sys; sys.argv[0] = 'versecraft'; sys.modules['pronouncing'] = None; "
         "from versecraft.cli import main; main()"
