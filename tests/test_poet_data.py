@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
@@ -170,3 +172,24 @@ def test_a_brief_is_read_back_from_what_the_poet_sees(
 ) -> None:
     brief = Brief.model_construct(angle=angle, avoid=tuple(avoid), imagery=imagery, form=form)
     assert Brief.read(brief.text()).model_dump() == brief.model_dump()
+
+
+def test_without_the_extra_lines_are_counted_all_the_same() -> None:
+    code = (
+        "import sys; sys.modules['pronouncing'] = None\n"
+        "from versecraft.firewall import untrue_brief\n"
+        "from versecraft.records import Example\n"
+        "for line in sys.stdin: print(untrue_brief(Example.model_validate_json(line)))"
+    )
+    rows = [row(BRIEF, FERRY.text), row(formed("quatrains", "ABBA"), FERRY.text)]
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        input="\n".join(r.model_dump_json() for r in rows),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.splitlines() == [
+        "('form_untrue', 'lines: 1 to 3 asked, 8 found')",
+        "None",
+    ]
