@@ -23,7 +23,7 @@ from versecraft.corpus import read_corpus
 from versecraft.dataset import build_dataset
 from versecraft.errors import BadInput, MissingExtra
 from versecraft.publishing import publish, terms_of
-from versecraft.records import Corpus, Example, Message, Role
+from versecraft.records import Corpus, Example, Message, Poem, Role
 from versecraft.training_data import Mixture, Split, read_split
 from versecraft.workspace import Workspace
 
@@ -358,7 +358,12 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_poems_that_are_answers_are_told_from_a_models(tmp_path: Path) -> None:
-    poem = make_poem(1, "good")
+    text = (
+        "The ferry has been sold for scrap, they say,\nits bell unscrewed, its ledger shut.\n"
+        "I crossed on it to school on market day\nand kept the ticket in a nut.\n\n"
+        "The river has not noticed. It goes by\nwith timber, with a bottle, with a shoe."
+    )
+    poem = Poem(text=text, quality="good")
     meta = {"model": "author", "key": None, "licence": "CC0-1.0"}
     row = verse("the steps", poem.text).model_copy(
         update={"poem_ids": (poem.id,), "quality": "good", "meta": meta}
