@@ -360,8 +360,8 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 def test_poems_that_are_answers_are_told_from_a_models(tmp_path: Path) -> None:
     text = (
         "The ferry has been sold for scrap, they say,\nits bell unscrewed, its ledger shut.\n"
-        "I crossed on it to school on market day\nand kept the ticket in a nut.\n\n"
-        "The river has not noticed. It goes by\nwith timber, with a bottle, with a shoe."
+        "I crossed on it to school on winter mornings\nand kept the ticket in a shoe.\n\n"
+        "The river has not noticed. It goes by\nwith timber, with a bottle, with the ice."
     )
     poem = Poem(text=text, quality="good")
     meta = {"model": "author", "key": None, "licence": "CC0-1.0"}
