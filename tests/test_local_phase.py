@@ -50,9 +50,10 @@ def test_the_sample_is_looked_at_trained_on_exported_and_the_model_answers(sampl
     assert made["bytes"] > 100e6
 
     project = Project(Workspace.open(sample))
-    (step,) = steps("brief")
-    plan = project.plan(step, "gguf:models/educator-v1.gguf", limit=1)
-    assert plan.system == plan.task.prompt.render_persona()  # as in its training rows: no guide
+    for name, learnt in (("critique", True), ("brief", False)):
+        plan = project.plan(steps(name)[0], "gguf:models/educator-v1.gguf", limit=1)
+        prompt = plan.task.prompt
+        assert plan.system == (prompt.render_persona() if learnt else prompt.render_guide())
 
     CliRunner().invoke(
         app,
