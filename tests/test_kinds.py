@@ -19,7 +19,7 @@ from rich.console import Console
 from versecraft import classifier
 from versecraft.kinds import Kind, KindReport, classify
 from versecraft.records import Poem, PoemItem
-from versecraft.tasks.kind import kind
+from versecraft.tasks.kind import KindAnswer, kind
 
 ROOT = Path(__file__).parents[1]
 GOOD = ROOT.parent / "shared" / "corpora" / "good.jsonl.gz"
@@ -150,6 +150,15 @@ def test_a_report_shows_what_is_foreign_and_escapes_the_text() -> None:
 def test_a_report_travels_as_json() -> None:
     report = classify(f"Here is the poem:\n\n{POEM}")
     assert KindReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_judge_marks_the_lines_that_it_quotes_also_after_blank_ones() -> None:
+    text = (
+        "The pier is closed.\n\nThe sea goes on\nselling its one ring.\n\nI kept it\nshort for you."
+    )
+    places = [{"quote": "I kept it / short for you."}]
+    answer = KindAnswer.model_validate({"kind": "mixture", "foreign": places})
+    assert [line.text for line in answer.report(text).lines] == ["I kept it", "short for you."]
 
 
 def test_the_answer_of_a_judge_becomes_a_report() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
-from .answers import says
+from .answers import Form, says
 from .plugins import get_task
 from .prosody import check, form_of
 from .records import BriefItem, Example, Poem, RequestItem
@@ -27,11 +28,18 @@ def unbriefed(poem: Poem) -> str | None:
     """
     if len(poem.text) > _LONGEST:
         return f"it has {len(poem.text):,} characters, {_LONGEST:,} are the most"
-    form = form_of(poem.text)
+    return _form(poem.text)[1]
+
+
+@lru_cache(maxsize=4096)
+def _form(text: str) -> tuple[Form, str | None]:
+    """The form of a poem, and why no brief can ask for it; asked for by each look at a step."""
+    form = form_of(text)
     if reason := loose_form(form):
-        return reason
-    broken = check(poem.text, form).broken
-    return f"no scheme of 40 letters is its {broken[0].name}: {broken[0].found}" if broken else None
+        return form, reason
+    broken = check(text, form).broken
+    said = f"no scheme of 40 letters is its {broken[0].name}: {broken[0].found}" if broken else None
+    return form, said
 
 
 def requests_of(poems: Iterable[Poem]) -> list[RequestItem]:
@@ -62,7 +70,7 @@ def requests_of(poems: Iterable[Poem]) -> list[RequestItem]:
 
 
 def _request(poem: Poem, words: Sequence[str]) -> str:
-    form = form_of(poem.text)
+    form = _form(poem.text)[0]
     high = form.lines[1]
     unit = "paragraph" if form.name == "prose-poem" else "line"
     plural = "" if high == 1 else "s"

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from .answers import Answer, Brief, RevisionBrief, Verse
 from .attempts import REASKS
 from .backends import Backend, BatchBackend
+from .checkpoints import learnt
 from .errors import BadInput, WorkshopError
 from .generating import generate
 from .kinds import classify
@@ -26,7 +27,6 @@ from .tasks.brief import brief as brief_task
 from .tasks.critique import critique as critique_task
 from .tasks.poem import poem as poem_task
 from .tasks.revision_brief import revision_brief as revision_task
-from .workspace import learnt
 
 __all__ = ["Step", "Workshop"]
 

@@ -22,7 +22,7 @@ from .errors import BadInput
 from .plugins import get_backend
 from .records import Record
 
-__all__ = ["Settings", "Workspace", "learnt"]
+__all__ = ["Settings", "Workspace"]
 
 CONFIG = "versecraft.toml"
 _PROTECTED = ("data/raw", "data/processed")

@@ -10,6 +10,7 @@ from ..answers import Answer, Loc, placed
 from ..kinds import Kind, KindReport, LineReport
 from ..prompting import Prompt
 from ..records import PoemItem
+from ..revisions import lines_of
 from . import PromptTask, missing_quote
 
 
@@ -25,9 +26,11 @@ class KindAnswer(Answer):
     def report(self, text: str) -> KindReport:
         """The answer as a report about the text, with the layer `judge`."""
         whole = text.split("\n")
-        numbers = {loc.line for loc in self.foreign if loc.line is not None}
+        # A place counts the lines that are not blank, a report counts all.
+        shown = [n for n, line in enumerate(whole, start=1) if line.strip()]
+        numbers = {shown[n - 1] for loc in self.foreign for n in lines_of(loc.quote, text)}
         if self.kind not in ("poem", "mixture"):
-            numbers = {n for n, line in enumerate(whole, start=1) if line.strip()}
+            numbers = set(shown)
         lines = tuple(
             LineReport(number=n, text=whole[n - 1], layer="judge", rule=self.kind, confidence=1.0)
             for n in sorted(numbers)
