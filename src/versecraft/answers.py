@@ -157,6 +157,11 @@ class Form(Answer):
         metre = "no metre" if self.meter == "none" else f"{self.meter}, {self.feet} feet"
         return f"{self.name.replace('-', ' ')}, {count} {unit}{plural}, {rhyme}, {metre}"
 
+    def count(self, text: str) -> int:
+        """Lines of a text that are not blank; of a prose poem its paragraphs."""
+        parts = re.split(r"\n\s*\n" if self.name == "prose-poem" else "\n", text)
+        return sum(bool(part.strip()) for part in parts)
+
     @classmethod
     def read(cls, text: str) -> Form:
         """The contract that `text()` put into a line.

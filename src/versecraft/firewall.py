@@ -16,7 +16,6 @@ from .kinds import CHAT_TOKEN, classify, verse_in
 from .prompting import Prompt
 from .prosody import check
 from .records import Example
-from .sounds import stanzas_of
 from .training_data import Why, answer_of, turn_of
 
 __all__ = ["LEAKS", "foreign", "long_brief", "untrue_brief"]
@@ -108,15 +107,10 @@ def _broken(poem: str, form: Form) -> str | None:
     try:
         broken = check(poem, form).broken
     except MissingExtra:  # lines can be counted all the same
-        return _miscounted(poem, form)
+        low, high = form.lines
+        count = form.count(poem)
+        return None if low <= count <= high else f"lines: {low} to {high} asked, {count} found"
     for clause in broken:
         if clause.name not in _ESTIMATED:
             return f"{clause.name}: {clause.asked} asked, {clause.found} found"
     return None
-
-
-def _miscounted(poem: str, form: Form) -> str | None:
-    stanzas = stanzas_of(poem)
-    count = len(stanzas) if form.name == "prose-poem" else sum(map(len, stanzas))
-    low, high = form.lines
-    return None if low <= count <= high else f"lines: {low} to {high} asked, {count} found"

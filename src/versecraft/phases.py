@@ -189,12 +189,8 @@ def _measured(project: Project, budget: Budget) -> Made:
     """Asks both models, as nobody corrects them, and writes the report."""
     place = project.workspace
     unseen = project.unseen()
-    poets = {
-        name: place.backend("gguf:models/poet-v2.gguf", temperature=temperature)
-        for name, temperature in (("greedy", 0.0), ("T=0.8", 0.8))
-    }
     report = evaluate(
-        poet=poets,
+        poet=place.poets("gguf:models/poet-v2.gguf"),
         educator=place.backend("gguf:models/educator-v2.gguf") if unseen else None,
         corpus=project.corpus,
         matches=unseen,

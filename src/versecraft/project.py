@@ -46,18 +46,12 @@ class Project:
             self._corpus = read_corpus(self.workspace.raw)
         return self._corpus
 
-    def match(
-        self,
-        *,
-        strategy: str | None = None,
-        k: int | None = None,
-        seed: int | None = None,
-        write: bool = True,
+    def pair(
+        self, *, strategy: str | None = None, k: int | None = None, seed: int | None = None
     ) -> Matches:
-        """Pairs the bad poems with good ones and writes the pairs down.
+        """Pairs the bad poems with good ones, for this object alone; nothing is written.
 
-        Arguments that are None are as the settings say. Without `write` the pairs are known to
-        this object alone.
+        Arguments that are None are as the settings say.
         """
         wanted = self.workspace.settings.matching
         matcher = Matcher(
@@ -67,10 +61,14 @@ class Project:
             cache=self.workspace.cache,
         )
         self._matches = matcher.fit(self.corpus.good).match(self.corpus.bad)
-        if write:
-            self._matches.write(self.workspace.matches)
-            write_whole(self._sources_file, json.dumps(self._sources()))
         return self._matches
+
+    def match(self, **how: Any) -> Matches:
+        """Pairs the poems as `pair` does, and writes the pairs down."""
+        matches = self.pair(**how)
+        matches.write(self.workspace.matches)
+        write_whole(self._sources_file, json.dumps(self._sources()))
+        return matches
 
     def _sources(self) -> dict[str, str]:
         """Digests of what matches are made from; what was given in place of settings is not in."""

@@ -94,7 +94,7 @@ def _has_poems(project: Project) -> bool:
 def _rematch(project: Project) -> None:
     """Pairs the poems anew for this look alone, so that what will be asked can be told."""
     try:
-        project.match(write=False)
+        project.pair()
     except VersecraftError:  # the sentence model is not installed, or poems are too few
         return
 

@@ -253,6 +253,16 @@ class Workspace:
             options["price"] = self.settings.prices[model]
         return get_backend(f"{scheme}:{rest}" if rest else scheme, **options)
 
+    def poets(self, spec: str) -> Any:
+        """A model in this process as two poets, greedy and sampled; any other one as it is."""
+        scheme = str(self.settings.roles.model_dump().get(spec, spec)).partition(":")[0]
+        if scheme not in ("gguf", "embedded"):
+            return self.backend(spec)
+        return {
+            "greedy": self.backend(spec, temperature=0.0),
+            "T=0.8": self.backend(spec, temperature=0.8),
+        }
+
     def lines(self, name: str) -> list[str]:
         """The lines of `data/raw/<name>.txt`, else of the list that ships; `#` begins a comment."""
         own = self.raw / f"{name}.txt"

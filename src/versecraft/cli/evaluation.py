@@ -62,10 +62,10 @@ def evaluate(
     project = project_in(workspace)
     place = project.workspace
     matches, note = _pairs(project) if educator else (None, "")
-    poets = _backends(place, poet) if poet else None
+    poets = place.poets(poet) if poet else None
     bases: Any = place.backend(base) if base else None
     if base and isinstance(poets, dict):
-        named = _backends(place, base)
+        named = place.poets(base)
         same = named if isinstance(named, dict) else dict.fromkeys(poets, named)
         bases = {"educator": bases, **same}
 
@@ -105,17 +105,6 @@ def evaluate(
         say(f"The page is {html}")
     if report.unanswered:
         raise typer.Exit(FAILED_ROWS)
-
-
-def _backends(place: Workspace, spec: str) -> Any:
-    """A model in this process as two poets, greedy and sampled; any other one as it is."""
-    scheme = str(place.settings.roles.model_dump().get(spec, spec)).partition(":")[0]
-    if scheme not in ("gguf", "embedded"):
-        return place.backend(spec)
-    return {
-        "greedy": place.backend(spec, temperature=0.0),
-        "T=0.8": place.backend(spec, temperature=0.8),
-    }
 
 
 def _sessions(place: Workspace) -> list[Session]:

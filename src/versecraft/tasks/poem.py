@@ -34,11 +34,11 @@ def _check(item: BriefItem, result: Verse) -> str | None:
 
 
 def _wrong_length(form: Form, text: str) -> str | None:
-    prose = form.name == "prose-poem"
-    count = len([part for part in re.split(r"\n\s*\n" if prose else "\n", text) if part.strip()])
+    count = form.count(text)
     low, high = form.lines
     if low <= count <= high:
         return None
+    prose = form.name == "prose-poem"
     unit = "paragraphs, parted by blank lines" if prose else "lines that are not blank"
     return f"the poem has {count} {unit}; the form asks for {low} to {high}: write as many"
 
