@@ -57,6 +57,37 @@ def reasons(corpus: Corpus) -> dict[str, str]:
     return {dropped.file: dropped.reason for dropped in corpus.dropped}
 
 
+def test_what_was_read_is_kept_while_no_byte_has_changed(tmp_path: Path) -> None:
+    raw, cache = tmp_path / "raw", tmp_path / "cache" / "corpus.json"
+    files = {"good/a.txt": KETTLE, "bad/b.txt": BAD, "bad/empty.txt": " ", "notes.txt": "no poem"}
+    for name, text in files.items():
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).write_text(text, encoding="utf-8")
+    first = read_corpus(raw)
+    assert read_corpus(raw, cache=cache) == first
+    kept = cache.read_bytes()
+    assert read_corpus(raw, cache=cache) == first
+    assert cache.read_bytes() == kept
+
+    def changed() -> Corpus:
+        found = read_corpus(raw, cache=cache)
+        assert found == read_corpus(raw)
+        return found
+
+    stamp = (raw / "good/a.txt").stat()
+    (raw / "good/a.txt").write_text(KETTLE.replace("moth", "wasp"), encoding="utf-8")
+    os.utime(raw / "good/a.txt", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # as if untouched
+    assert "wasp" in changed().good[0].text
+    (raw / "bad/b.txt").rename(raw / "bad/c.txt")
+    assert [poem.file for poem in changed().bad] == ["bad/c.txt"]
+    (raw / "notes.txt").unlink()
+    assert [one.file for one in changed().dropped] == ["bad/empty.txt"]
+    (raw / "good/d.txt").write_text(FERRY, encoding="utf-8")
+    assert len(changed().good) == 2
+    cache.write_bytes(kept[:-20])
+    changed()
+
+
 # A poem survives every format.
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
+from pydantic import ValidationError
+
+from .checkpoints import write_whole
 from .duplicates import near_duplicates
 from .errors import BadInput
 from .formats import PROSE_POEM, Found, read_file
@@ -23,6 +28,7 @@ LONGEST = 60_000
 _LONG_LINE = 250  # characters; no poem of the 19,548 has more than 5 % of its text in longer ones
 _WRAPPED = 55  # characters to which prose is wrapped at the least
 _KNOWN = {"good", "bad", "requests.txt", "questions.txt"}  # the latter two feed other tasks
+_READERS = ("answers", "corpus", "duplicates", "formats", "kinds", "records", "repairs")
 _NO_TEXT = frozenset(
     "nan none null n/a na undefined unknown placeholder [removed] [deleted]".split()
 )
@@ -47,13 +53,17 @@ class _Placed:
         )
 
 
-def read_corpus(path: str | Path, *, quality: Quality | None = None) -> Corpus:
-    """The good and bad poems on disk, and all that was left out. Nothing is ever written.
+def read_corpus(
+    path: str | Path, *, quality: Quality | None = None, cache: Path | None = None
+) -> Corpus:
+    """The good and bad poems on disk, and all that was left out. Nothing is written there, ever.
 
     Args:
         path: A folder that holds `good/` and `bad/`, nested as you like; with `quality`, one
             file or folder whose poems are all of that quality.
         quality: "good" or "bad", where the path does not say.
+        cache: A file, elsewhere, that keeps what was found. While no byte of what is read has
+            changed, and versecraft has not, it is taken from there. Safe to delete.
 
     Returns:
         A corpus whose poems stand in the order of their paths. Each text that was not taken is
@@ -71,6 +81,45 @@ def read_corpus(path: str | Path, *, quality: Quality | None = None) -> Corpus:
     if not top.exists():
         raise BadInput(f"{top} does not exist. Give a folder that holds good/ and bad/.")
     sides = {quality: top} if quality else _sides(top)
+    if cache is None:
+        return _found(top, sides, quality)
+    state = _state(top, sides)
+    if (kept := _kept(cache, state)) is None:
+        kept = _found(top, sides, quality)
+        with suppress(OSError, ValueError):  # a file's name may be no text; then nothing is kept
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(cache, f"{state}\n{kept.model_dump_json()}")
+    return kept
+
+
+def _state(top: Path, sides: dict[Quality, Path]) -> str:
+    """A digest of all that a corpus is made from: names and bytes of the files, and our code."""
+    state = hashlib.sha256()
+    for name in _READERS:
+        state.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    for side, where in sides.items():
+        files = _files(where, top.resolve(), ()) if where.is_dir() else [(where, None)]
+        for path, refused in files:
+            state.update(repr((side, path.relative_to(top).as_posix(), refused)).encode())
+            try:
+                state.update(b"" if refused else hashlib.sha256(path.read_bytes()).digest())
+            except OSError as error:
+                state.update(repr(error).encode())
+    state.update(repr([one.file for one in _beside(top)] if top.is_dir() else []).encode())
+    return state.hexdigest()
+
+
+def _kept(cache: Path, state: str) -> Corpus | None:
+    """What the cache holds, if it was made from this very state."""
+    try:
+        made_from, _, corpus = cache.read_text(encoding="utf-8").partition("\n")
+        return Corpus.model_validate_json(corpus) if made_from == state else None
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None
+
+
+def _found(top: Path, sides: dict[Quality, Path], quality: Quality | None) -> Corpus:
+    """The poems of each side, and what was left out."""
     read = [thing for side, where in sides.items() for thing in _read(top, where, side)]
     placed = [thing for thing in read if isinstance(thing, _Placed)]
     dropped = [thing for thing in read if isinstance(thing, Dropped)]

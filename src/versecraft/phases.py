@@ -8,7 +8,7 @@ finished is kept.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from .generating import generate
 from .matching import Matches
 from .project import PHASES, Project, Step, steps
 from .records import Role
-from .runs import Run
+from .runs import Plan, Run
 from .trainers import Checkpoint, facts_in, read_checkpoint
 from .training_data import Mixture, Split
 
-__all__ = ["LEAVES", "PHASES", "RUNS", "Budget", "Made", "Project", "Step", "steps"]
+__all__ = ["LEAVES", "PHASES", "RUNS", "Budget", "Made", "Project", "Step", "ask", "steps"]
 
 
 @dataclass
@@ -67,7 +67,7 @@ def seed(project: Project, budget: Budget) -> Iterator[Made]:
     place = project.workspace
     if not place.matches.is_file() or project.mismatch():
         yield Made("seed", project.match(), place.matches)
-    yield from _ask(project, "seed", budget)
+    yield from ask(project, steps("seed"), budget)
 
 
 def interim(project: Project, budget: Budget) -> Iterator[Made]:
@@ -82,7 +82,7 @@ def interim(project: Project, budget: Budget) -> Iterator[Made]:
     yield Made("interim", data, folder)
     yield from _model(project, "educator", "educator-v1", "interim")
     stopped = False
-    for made in _ask(project, "interim", budget):
+    for made in ask(project, steps("interim"), budget):
         yield made
         stopped |= isinstance(made.what, Run) and made.what.stopped is not None
     if not stopped:
@@ -92,7 +92,7 @@ def interim(project: Project, budget: Budget) -> Iterator[Made]:
 def poet(project: Project, budget: Budget) -> Iterator[Made]:
     """Asks for a poem to each brief; with them go pairs made backwards from good poems."""
     _need(project, "brief", "poet")
-    yield from _ask(project, "poet", budget)
+    yield from ask(project, steps("poet"), budget)
 
 
 def final(project: Project, budget: Budget) -> Iterator[Made]:
@@ -134,11 +134,31 @@ LEAVES: dict[str, tuple[str, ...]] = {
 """The files that each phase leaves."""
 
 
-def _ask(project: Project, phase: str, budget: Budget) -> Iterator[Made]:
-    for step in steps(phase):
-        run = generate(project.plan(step), budget=budget.left)
+def ask(
+    project: Project,
+    todo: Iterable[Step],
+    budget: Budget,
+    *,
+    before: Callable[[Plan], None] | None = None,
+    **how: Any,
+) -> Iterator[Made]:
+    """Asks what each step has left to ask, and writes down what it leaves.
+
+    Args:
+        project: Of which workspace.
+        todo: The steps, in their order.
+        budget: Is charged with what each of them spends.
+        before: Is given the plan of a step whose items have come into being just now, such as to
+            show the bill.
+        how: As for `Project.plan`: `backend`, `limit`, and what the backend takes.
+    """
+    for step in todo:
+        plan = project.plan(step, **how)
+        if before and step.after:
+            before(plan)
+        run = generate(plan, budget=budget.left)
         budget.take(run)
-        yield Made(phase, run, project.leave(step))
+        yield Made(step.phase, run, project.leave(step))
         # Without money the steps that follow can still collect what they have handed in.
         if run.stopped and "budget" not in run.errors():
             return

@@ -43,7 +43,8 @@ class Project:
     def corpus(self) -> Corpus:
         """The poems in `data/raw`."""
         if self._corpus is None:
-            self._corpus = read_corpus(self.workspace.raw)
+            cache = self.workspace.root / ".cache" / "corpus.json"
+            self._corpus = read_corpus(self.workspace.raw, cache=cache)
         return self._corpus
 
     def pair(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from ..errors import VersecraftError
 
 if TYPE_CHECKING:
     from ..phases import Project
+    from ..runs import Run
 
 app = typer.Typer(
     name="versecraft",
@@ -98,3 +99,14 @@ def confirm(cost: float, threshold: float, agreed: bool) -> None:
             f"This may cost about ${cost:,.2f}. Say --yes to spend it, or set a --budget."
         )
     typer.confirm(f"This may cost about ${cost:,.2f}. Go on?", abort=True)
+
+
+def end(runs: Sequence[Run]) -> None:
+    """Ends a command that has asked: says why runs stopped, and exits unless all is answered."""
+    stopped = [run for run in runs if run.stopped]
+    for run in stopped:
+        say(f"Stopped: {run.stopped}")
+    if any("budget" not in run.errors() for run in stopped):
+        raise typer.Exit(1)
+    if any(run.failed or run.refused for run in runs):
+        raise typer.Exit(FAILED_ROWS)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .app import (
-    FAILED_ROWS,
     HERE,
     INTERRUPTED,
     BackendOption,
@@ -19,6 +18,7 @@ from .app import (
     WorkspaceOption,
     app,
     confirm,
+    end,
     project_in,
     say,
     show,
@@ -164,8 +164,8 @@ def generate(
 
     Example: versecraft generate seed --budget 20 --yes
     """
-    from ..generating import generate as ask
-    from ..phases import steps
+    from ..phases import Budget, ask, steps
+    from ..runs import Run
     from ..standing import forecast
 
     project = project_in(workspace)
@@ -179,34 +179,22 @@ def generate(
     else:
         cost = _show_bill(project, todo, limit)
     confirm(cost, project.workspace.settings.confirm_over, yes or budget is not None)
-    runs = []
-    for step, bill in todo:
-        if step.after:  # its items may have come into being just now
-            bill = project.plan(step, backend, limit=limit, **options)
+    runs: list[Run] = []
+    before = None if as_json else show
+    options |= {"backend": backend, "limit": limit}
+    try:
+        for made in ask(project, steps(name), Budget(budget), before=before, **options):
+            if isinstance(made.what, Run):
+                runs.append(made.what)
             if not as_json:
-                show(bill)
-        try:
-            run = ask(bill, budget=budget)
-        except KeyboardInterrupt:
-            say("Stopped. What was answered is kept; run it again to go on or to collect.")
-            raise typer.Exit(INTERRUPTED) from None
-        budget = None if budget is None else max(0.0, budget - run.cost - run.held)
-        file = project.leave(step)
-        runs.append(run)
-        if not as_json:
-            show(run)
-            show(f"Answers in {file.relative_to(project.workspace.root)}")
-        if run.stopped:
-            say(f"Stopped: {run.stopped}")
-        # Without money the steps that follow can still collect what they have handed in.
-        if run.stopped and "budget" not in run.errors():
-            break
+                show(made.what)
+                show(f"Answers in {made.path.relative_to(project.workspace.root)}")
+    except KeyboardInterrupt:
+        say("Stopped. What was answered is kept; run it again to go on or to collect.")
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         show([run.report() for run in runs], True)
-    if any(run.stopped and "budget" not in run.errors() for run in runs):
-        raise typer.Exit(1)
-    if any(run.failed or run.refused for run in runs):
-        raise typer.Exit(FAILED_ROWS)
+    end(runs)
 
 
 @app.command()

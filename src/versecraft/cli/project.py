@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .app import (
-    FAILED_ROWS,
     HERE,
     INTERRUPTED,
     JsonOption,
     WorkspaceOption,
     app,
     confirm,
+    end,
     project_in,
     say,
     show,
@@ -178,14 +178,7 @@ def run(
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         show([one.report(project.workspace.root) for one in made], True)
-    runs = [one.what for one in made if isinstance(one.what, Run)]
-    for run in runs:
-        if run.stopped:
-            say(f"Stopped: {run.stopped}")
-    if any(run.stopped and "budget" not in run.errors() for run in runs):
-        raise typer.Exit(1)
-    if any(run.failed or run.refused for run in runs):
-        raise typer.Exit(FAILED_ROWS)
+    end([one.what for one in made if isinstance(one.what, Run)])
 
 
 def _show_outlook(project: Project, names: list[str], dry_run: bool, as_json: bool) -> float:
