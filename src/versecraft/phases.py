@@ -7,20 +7,24 @@ finished is kept.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import card_digest, exported_from
+from .checkpoints import card_digest, exported_from, sampled_digest, write_whole
 from .errors import BadInput
 from .evaluating import evaluate
 from .figures import Report
 from .generating import generate
+from .ledger import read_rows
 from .matching import Matches
+from .plugins import get_task
 from .project import PHASES, Project, Step, steps
-from .records import Role
+from .records import Match, Role, digest
 from .runs import Plan, Run
 from .trainers import Checkpoint, facts_in, read_checkpoint
 from .training_data import Mixture, Split
@@ -167,16 +171,27 @@ def ask(
 def _need(project: Project, task: str, phase: str) -> None:
     """Refuses to begin a phase that has nothing to begin with."""
     (step,) = steps(task)[:1]
-    if not project.workspace.ledger(step.phase, task).is_file() or not project.run(step).rows:
+    ledger = project.workspace.ledger(step.phase, task)
+    if ledger.is_file() and project.run(step).rows:
+        return
+    failed = sum(row.error is not None for row in read_rows(ledger)[0])
+    if step.after and not failed:  # then the fault lies there
+        _need(project, step.after, phase)
+    if failed:
         raise BadInput(
-            f"There are no answers to {task} yet, which the {phase} phase needs. Make them with: "
-            f"versecraft run {step.phase}"
+            f"The {phase} phase needs answers to {task}, and all {failed:,} failed; versecraft "
+            f"report shows why. Name another model as roles.{step.backend} in versecraft.toml, "
+            f"then: versecraft run {step.phase}"
         )
+    raise BadInput(
+        f"There are no answers to {task} yet, which the {phase} phase needs. Make them with: "
+        f"versecraft run {step.phase}"
+    )
 
 
 def _balance(project: Project, role: Role, phase: str) -> Iterator[Made]:
-    mixture, data = project.balance(role)
-    folder = project.workspace.data_set(role)
+    mixture, data = project.mix_found(role)
+    folder = data.write(project.workspace.data_set(role))
     if role == "educator":
         yield Made(phase, mixture, folder)
     yield Made(phase, data, folder)
@@ -206,9 +221,14 @@ def _model(project: Project, role: Role, name: str, phase: str) -> Iterator[Made
 
 
 def _measured(project: Project, budget: Budget) -> Made:
-    """Asks both models, as nobody corrects them, and writes the report."""
+    """Asks both models, as nobody corrects them, and writes the report; a current one is kept."""
     place = project.workspace
+    page = place.inside("reports/evaluation.html")
+    record, sources = page.with_suffix(".json"), page.with_suffix(".from.json")
     unseen = project.unseen()
+    made_from = json.dumps(_sources(project, unseen))
+    if page.is_file() and sources.is_file() and sources.read_text("utf-8") == made_from:
+        return Made("final", Report.model_validate_json(record.read_bytes()), page)
     report = evaluate(
         poet=place.poets("gguf:models/poet-v2.gguf"),
         educator=place.backend("gguf:models/educator-v2.gguf") if unseen else None,
@@ -219,6 +239,23 @@ def _measured(project: Project, budget: Budget) -> Made:
         budget=budget.left,
         seed=place.settings.seed,
     )
-    page = report.html(place.inside("reports/evaluation.html"))
-    page.with_suffix(".json").write_text(report.model_dump_json(indent=1), encoding="utf-8")
+    report.html(page)
+    write_whole(record, report.model_dump_json(indent=1))
+    if not report.unanswered:  # else the next run asks for what is missing
+        write_whole(sources, made_from)
     return Made("final", report, page)
+
+
+def _sources(project: Project, pairs: list[Match]) -> dict[str, str]:
+    """Digests of what a report is made from."""
+    place = project.workspace
+    models = ("educator-v2.gguf", "poet-v2.gguf")
+    prompts = [get_task(name).prompt for name in ("poem", "comparison", "critique")]
+    return {
+        **{name: sampled_digest(place.inside(f"models/{name}")) for name in models},
+        "poems": digest(*sorted(poem.id for poem in project.corpus.poems)),
+        "pairs": digest(*sorted(f"{m.bad.id} {m.good.id}" for m in pairs)),
+        "prompts": digest(*(f"{prompt.turn}{prompt.render_persona()}" for prompt in prompts)),
+        "settings": f"{place.settings.quotas.canaries} {place.settings.seed}",
+        "versecraft": version("versecraft"),
+    }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +17,7 @@ from .checkpoints import write_whole
 from .corpus import read_corpus
 from .dataset import build_dataset
 from .decisions import read_decisions
-from .errors import BadInput
+from .errors import BadInput, CoverageError
 from .exporting import export
 from .ledger import read_rows
 from .matching import Matcher, Matches
@@ -231,6 +233,28 @@ class Project:
         v1 must not learn from what it said itself.
         """
         return self.mix("educator", min_tasks=1, phase="seed")
+
+    def mix_found(self, role: Role) -> tuple[Mixture, Split]:
+        """Mixes as `mix` does; where bad poems are in too few tasks, with as many as they are in.
+
+        So what a weak `local` has answered is of use; a warning says what is missing.
+
+        Raises:
+            CoverageError: There is nothing to mix.
+        """
+        try:
+            return self.mix(role)
+        except CoverageError as error:
+            for fewer in range(self.workspace.settings.balance.min_tasks - 1, 0, -1):
+                with suppress(CoverageError):
+                    mixed = self.mix(role, min_tasks=fewer)
+                    warnings.warn(
+                        f"{error} Until then the set is mixed as if min_tasks were {fewer}.",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+                    return mixed
+            raise
 
     def balance(self, role: Role, **how: Any) -> tuple[Mixture, Split]:
         """Mixes and splits as `mix` does, and writes the data set's folder."""

@@ -51,6 +51,8 @@ _SETTINGS = {
         "options = {learning_rate = 1e-3, max_length = 640, accumulate = 2, eval_every = N}"
     ),
     "canaries = 20 ": "canaries = 2 ",
+    # With as many threads as cores, one other program that works makes each wait for the slowest.
+    "# [backends.gguf]\n# gpu_layers = 99\n": "[backends.gguf]\nthreads = 1\n# gpu_layers = 99\n",
 }
 """Lines of the settings that ship, and what the quickstart has in their place; N is the steps."""
 

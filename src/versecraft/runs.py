@@ -313,18 +313,20 @@ class Run(Shown):
         """How many failed, by kind of error."""
         return dict(Counter(r.error.kind for r in self.rows if r.error))
 
-    def validity(self) -> dict[str, float]:
+    def validity(self) -> dict[str, float | None]:
         """Shares of what came back: `schema`, answers that fit; `quotes`, quotations in the poem.
 
-        Every answer that came back counts, those that were refused too.
+        Every answer that came back counts, those that were refused too. A share of nothing is
+        None.
         """
         said = [r for r in self.rows if r.output or (r.error and r.error.kind in _SAID)]
         misfits = sum(bool(r.error and r.error.kind != "rejected") for r in said)
         places = [line for r in said if r.output for line in _places(r.output)]
         false = sum(bool(r.error and "is not in the poem" in r.error.message) for r in said)
+        quoted = false + len(places)
         return {
-            "schema": 1 - misfits / max(1, len(said)),
-            "quotes": 1 - (false + places.count(None)) / max(1, false + len(places)),
+            "schema": 1 - misfits / len(said) if said else None,
+            "quotes": 1 - (false + places.count(None)) / quoted if quoted else None,
         }
 
     def refusals(self) -> dict[str, int]:

@@ -182,7 +182,7 @@ class _DataSets:
         interim = (self.project.workspace.ledger(s.phase, s.task) for s in steps("interim"))
         if role == "educator" and not any(ledger.is_file() for ledger in interim):
             return self.seed()
-        return self._digest(role, lambda: self.project.mix(role)[1])
+        return self._digest(role, lambda: self.project.mix_found(role)[1])
 
     def _digest(self, name: str, make: Callable[[], Split]) -> str | None:
         if name not in self._made:

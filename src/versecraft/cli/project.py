@@ -218,11 +218,11 @@ def _show_made(one: Made, root: Path) -> None:
     if one.what is not None:
         show(one.what)
     if isinstance(one.what, Run):
-        shares = one.what.validity()
-        show(
-            f"Fit the schema: {shares['schema']:.1%}; quotations in the poem: "
-            f"{shares['quotes']:.1%}."
-        )
+        names = {"schema": "answers that fit the schema", "quotes": "quotations in the poem"}
+        shares = one.what.validity().items()
+        told = [f"{names[name]}: {share:.1%}" for name, share in shares if share is not None]
+        if told:
+            show("; ".join(told).capitalize())
     show(f"{one.phase}: {one.path.relative_to(root)}")
 
 
