@@ -15,10 +15,11 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
+from versecraft.answers import Form
 from versecraft.kinds import classify
 from versecraft.phrases import CLICHE_LIST, SLOP_LIST, cliches, slop
 from versecraft.prosody import check, detect_form, meter, rhyme, scheme, syllables
@@ -97,21 +98,72 @@ def schemes(gold: list[dict[str, Any]]) -> None:
     )
 
 
+RIGHT = {  # what may be found, by what a label says or the gold letters imply
+    "couplet": ("couplets",),
+    "sonnet": SONNETS,
+    "common measure": ("common-metre", "ballad-stanza"),
+    "ballad": ("ballad-stanza", "common-metre"),
+    "blank verse": ("blank-verse",),
+    "quatrain": ("quatrains", "couplets", "common-metre", "ballad-stanza"),
+    "free verse": ("free-verse",),
+    "haiku": ("haiku",),
+    "sestina": ("sestina",),
+    "Shakespearean letters": SONNETS[:1],
+    "Petrarchan letters": SONNETS[1:],
+    "other sonnet letters": SONNETS,
+    "aa bb …": ("couplets",),
+    "abab …": ("quatrains", "common-metre"),
+    "abcb …": ("quatrains", "ballad-stanza"),
+    "abba …": ("quatrains",),
+    "other rhymed stanzas": ("None",),
+}
+
+
+def implied(poem: dict[str, Any]) -> str | None:
+    """The form that a poem's gold letters imply; None where not all of its lines have one."""
+    parts = poem["text"].split("\n\n")
+    found = [letters for _, _, letters in stanzas([poem])]
+    if len(found) != len(parts) or any("*" in x for x in found) or sum(map(len, found)) < 4:
+        return None
+    if all(len([*same]) > 1 for x in found for _, same in groupby(x)):
+        return "aa bb …"
+    if len(found) == 1 and len(found[0]) == 14 and len({*found[0]}) < 8:
+        name = "".join(found[0])
+        if name == "ababcdcdefefgg":
+            return "Shakespearean letters"
+        return "Petrarchan letters" if name.startswith("abbaabba") else "other sonnet letters"
+    fours = [x[n : n + 4] for x in found for n in range(0, len(x), 4)]
+    kinds = {tuple(four.index(letter) for letter in four) for four in fours}
+    same = {(0, 1, 0, 1): "abab …", (0, 1, 2, 1): "abcb …", (0, 1, 1, 0): "abba …"}
+    if all(len(x) % 4 == 0 for x in found) and len(kinds) == 1 and kinds <= {*same}:
+        return same[kinds.pop()]
+    return "other rhymed stanzas" if all(len({*x}) < len(x) for x in found) else None
+
+
 def forms(gold: list[dict[str, Any]]) -> None:
-    """The form found against the form labelled; fourteen-line stanzas with their gold scheme."""
-    table: dict[str, Counter[str]] = defaultdict(Counter)
+    """The form found against the one labelled or implied; fourteen lines with their gold scheme.
+
+    Labels that name a matter (elegy, ode) say nothing of a form and are left out.
+    """
+    table: dict[str, Counter[str]] = {name: Counter() for name in RIGHT}
     fourteen: Counter[bool] = Counter()
     for poem in gold:
-        if label := poem.get("form"):
-            found = detect_form(poem["text"])
-            table[label][str(found)] += 1
-            if label == "sonnet" and len([x for x in poem["text"].split("\n") if x.strip()]) == 14:
-                fourteen[found in SONNETS] += 1
+        found = detect_form(poem["text"])
+        label = poem.get("form")
+        for name in {label, implied(poem)} & {*RIGHT}:
+            table[name][str(found)] += 1
+        if label == "sonnet" and len([x for x in poem["text"].split("\n") if x.strip()]) == 14:
+            fourteen[found in SONNETS] += 1
     names = sorted({form for row in table.values() for form in row})
-    print("\nform: label by row, found by column")
-    print(" " * 28 + " ".join(f"{name[:9]:>9}" for name in names))
-    for label, row in sorted(table.items(), key=lambda item: -sum(item[1].values())):
-        print(f"  {label[:25]:26}" + " ".join(f"{row[name] or '':>9}" for name in names))
+    print("\nform: label or gold letters by row, found by column; then how many are right")
+    print(" " * 24 + " ".join(f"{name[:9]:>9}" for name in names))
+    for label, row in table.items():
+        right = sum(row[name] for name in RIGHT[label])
+        print(
+            f"  {label:22}"
+            + " ".join(f"{row[name] or '':>9}" for name in names)
+            + f"   {right:4} of {sum(row.values()):4} = {right / max(1, sum(row.values())):.3f}"
+        )
     share(fourteen, "sonnets by label, of 14 lines")
     by_scheme: dict[bool, Counter[bool]] = defaultdict(Counter)
     kept: Counter[bool] = Counter()
@@ -130,6 +182,24 @@ def forms(gold: list[dict[str, Any]]) -> None:
     share(by_scheme[False], "stanzas of 14 lines in a sonnet's scheme, found to be one")
     share(by_scheme[True], "seven couplets, found to be a sonnet")
     share(kept, "sonnets of the three regular schemes whose scheme clause holds")
+    quatrains(gold)
+
+
+def quatrains(gold: list[dict[str, Any]]) -> None:
+    """The scheme clause, asked of each quatrain in its own scheme and in others."""
+    own: Counter[bool] = Counter()
+    others: Counter[bool] = Counter()
+    names = ("abab", "aabb", "abba", "abcb")
+    for _, lines, letters in stanzas(gold):
+        real = "".join("abcd"[[*dict.fromkeys(letters)].index(x)] for x in letters[:4])
+        for asked in names if len(lines) == 4 and real in names else ():
+            if (real, asked) != ("abab", "abcb"):  # which it keeps as well
+                form = Form(name="quatrains", lines=(4, 4), scheme=asked, meter="none", feet=0)
+                found = check("\n".join(lines), form).clauses
+                holds = any(c.name == "scheme" and c.holds for c in found)
+                (own if asked == real else others)[holds] += 1
+    share(own, "quatrains whose scheme clause holds when their own scheme is asked")
+    share(others, "or one that is not theirs")
 
 
 def share(counts: Counter[bool], what: str) -> None:

@@ -109,8 +109,9 @@ def rhyme(a: str, b: str) -> Grade:
 
     "perfect": alike in sound from the last stress on, in any pronunciation, or from a last
     syllable that verse may stress (eternity, sea); a word rhymes with itself. "eye": not alike in
-    sound, but spelt alike there (love, prove). "slant": the vowel and a consonant after it, or
-    all that comes after it, are alike (lost, toss; bell, ball).
+    sound, but spelt alike there (love, prove), or by a last y as verse has long taken it (symmetry,
+    eye). "slant": the vowel and a consonant after it, or all that comes after it, are alike (lost,
+    toss; bell, ball).
 
     Raises:
         MissingExtra: The extra `prosody` is not installed.
@@ -128,7 +129,7 @@ def graded(a: str, b: str) -> Grade:
     ours, theirs = sounds(a), sounds(b)
     if any(_alike(x, y) for x in ours for y in theirs):
         return "perfect"
-    if _spelt_alike(a, b):
+    if _spelt_alike(a, b) or _said_of_old(a, b) or _said_of_old(b, a):
         return "eye"
     return "slant" if any(_near(x, y) for x in ours for y in theirs) else "none"
 
@@ -156,6 +157,15 @@ def _spelt_alike(a: str, b: str) -> bool:
     if a.endswith("ing") or weak == 2:
         return same and ours is not None and a[: ours.start()][-1:] == b[-len(ours[0]) - 1 :][:1]
     return three
+
+
+def _said_of_old(word: str, other: str) -> bool:
+    """Whether a last y that verse may stress is that of the other word (symmetry, eye)."""
+    if not word.endswith(("y", "ies")):
+        return False
+    weak = (s for s in sounds(word) if s.promoted and s.last != s.stressed)
+    ours = {s.last.replace("IY", "AY") for s in weak}
+    return any(s.last == s.stressed and s.last in ours for s in sounds(other))
 
 
 @lru_cache(maxsize=1 << 16)
