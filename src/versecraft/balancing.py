@@ -177,7 +177,7 @@ class Balancer:
         extra = [n for n in sides[True] if n not in needed]
         keep = needed | set(_spread(rows, extra, bad)[: n_bad - len(needed)])
         keep |= set(_spread(rows, sides[False], bad)[:n_good])
-        why: Why = ("share", f"more than {self.bad_share:.0%} from bad poems leaves room for")
+        why: Why = ("share", f"no room for more at {self.bad_share:.0%} from bad poems")
         surplus = {n: why for n in (*sides[True], *sides[False]) if n not in keep}
         return surplus, tuple(self._notes(n_bad, n_good, sides))
 

@@ -77,6 +77,11 @@ class Figure(Record):
         return f"{value:.2f}" if self.unit in ("ratio", "bits") else f"{value:.1f}"
 
     @property
+    def count(self) -> str:
+        """What it was taken from, in words: "20 briefs", "1 brief"."""
+        return f"{self.n:,} {self.counted if self.n != 1 else self.counted.removesuffix('s')}"
+
+    @property
     def interval(self) -> str:
         """Its ends in the figure's unit: "2.5 % to 30.1 %", or "no interval"."""
         if self.low is None:
@@ -197,9 +202,7 @@ class Report(Shown, Record):
             for f in figures:
                 unit = "" if f.unit in ("share", "ratio") else f" ({f.unit})"
                 beside = ", ".join(f"{name} {f.says(v)}" for name, v in f.baselines.items())
-                table.add_row(
-                    f.name + unit, f.says(f.value), f.interval, f"{f.n:,} {f.counted}", beside
-                )
+                table.add_row(f.name + unit, f.says(f.value), f.interval, f.count, beside)
             shown.append(table)
         return Group(*shown, *self.notes, f"Lists: {'; '.join(self.lists)}." if self.lists else "")
 

@@ -250,11 +250,15 @@ def _said(one: Dropped) -> str:
 
 
 def _bills(asked: Iterable[_Asked]) -> Iterator[Bill]:
+    asked = list(asked)
+    # Where no answer came there is no model's name; another answer of that backend may have it.
+    models = {row.backend: row.model for one in asked for row in one.rows if row.model}
     by: dict[tuple[str, str], list[Row]] = {}
     for one in asked:
         for row in one.rows:
             name = f"{one.task.replace('_', ' ')} ({one.place})"
-            by.setdefault((name, row.model or row.backend), []).append(row)
+            model = row.model or models.get(row.backend, row.backend)
+            by.setdefault((name, model), []).append(row)
     for (task, model), rows in by.items():
         yield Bill(
             task=task,

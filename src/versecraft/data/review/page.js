@@ -78,7 +78,7 @@ function mark() {
   }
   const at = shown.findIndex((row) => row.key === current);
   const done = rows.filter((row) => row.decision !== "undecided").length;
-  $("#count").textContent = `${at < 0 ? "–" : at + 1} of ${shown.length} listed · ${done} of ${rows.length} decided`;
+  $("#count").textContent = `${at < 0 ? "–" : at + 1} of ${shown.length} · ${done} of all ${rows.length} decided`;
   $("progress").value = rows.length ? done / rows.length : 0;
   const address = new URLSearchParams([...new FormData(filters)].filter(([, value]) => value));
   if (current) address.set("row", current);
