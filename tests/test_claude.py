@@ -238,6 +238,7 @@ def test_what_was_paid_without_an_answer_is_told(
     assert said in str(error)
     assert error.usage
     assert (error.usage.requests, error.model, error.lost) == (1, MODEL, False)
+    assert bool(error.text) == (kind == "truncated"), "what was said before the cut is kept"
 
 
 def test_an_answer_that_makes_no_sense_is_still_paid(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -386,6 +386,7 @@ def test_an_answer_is_never_cut_in_silence() -> None:
     error = refusal(local(), request("Count from 1 to 100.", max_tokens=10))
     assert (error.kind, error.stop_reason) == ("truncated", "length")
     assert "cut at max_tokens, 10" in str(error)
+    assert error.text, "what was said before the cut is kept"
     assert error.usage is not None
     assert error.usage.output == 10
     error = refusal(local(context=40), request("Count from 1 to 1000.", max_tokens=500))

@@ -377,15 +377,16 @@ def test_no_poem_in_a_revision_is_an_error_too_and_the_first_draft_is_kept(tmp_p
     assert len(teacher.turns) == 1
 
 
-def test_a_poem_that_runs_on_is_drawn_again_and_then_an_error() -> None:
-    cut = BackendError("cut at 3,072 tokens", kind="truncated")
+def test_a_poem_that_runs_on_is_drawn_again_and_then_an_error(tmp_path: Path) -> None:
+    cut = BackendError("cut at 3,072 tokens", kind="truncated", text="Rust, rust, rust")
     pen = Pen([cut, cut, FIRST, SECOND])
     assert shop(at_odds(), pen).write(REQUEST).approved
     pen = Pen([cut])
     told = r"draft 1, asked 3 times: .*cut at 3,072 tokens\. It ran on to the token limit"
     with pytest.raises(WorkshopError, match=told):
-        shop(at_odds(), pen).write(REQUEST)
+        shop(at_odds(), pen).write(REQUEST, into=tmp_path)
     assert len(pen.asked) == 3
+    assert "Rust, rust, rust" in (tmp_path / "answers.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_poem_in_another_language_is_taken_where_it_was_asked_for() -> None:

@@ -229,6 +229,7 @@ def read_message(
             f"cut at {used.output} tokens ({stop_reason}); raise the task's max_tokens",
             kind="truncated",
             retryable=True,
+            text="".join(str(b.get("text", "")) for b in message.get("content") or ()),
             **facts,
         )
     try:

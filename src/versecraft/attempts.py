@@ -26,6 +26,7 @@ __all__ = [
     "in_words",
     "read_reply",
     "row_of",
+    "with_answer",
 ]
 
 REASKS = 2  # an answer that breaks the schema or that the task refuses is asked again so often
@@ -79,6 +80,7 @@ def came_back(said: object) -> Reply | BackendError:
     """What a backend returned or raised, fit to be written down: a reply, or why it is none."""
     if isinstance(said, BackendError):
         said.args = tuple(_encodable(str(part)) for part in said.args)
+        said.text = _encodable(said.text)
         return said
     if isinstance(said, Exception):
         return BackendError(_encodable(f"{type(said).__name__}: {said}"))
@@ -137,6 +139,11 @@ def ask_again(seen: Attempts, reply: Reply, reading: Reading) -> None:
     """Makes the next request ask once more, with the answer and what is wrong with it."""
     follow = f"That answer cannot be used: {reading.reason}. Answer the same task again, whole."
     seen.followups = (*seen.followups, (reply.text or "(empty)", follow))
+
+
+def with_answer(reason: str, answer: str) -> str:
+    """Why an answer is of no use, with the answer: it was paid for, and shows what went wrong."""
+    return f"{reason}\nThe answer was: {answer}" if answer else reason
 
 
 def row_of(

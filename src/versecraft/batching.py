@@ -14,7 +14,17 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
-from .attempts import REASKS, TRIES, Attempts, Purse, ask_again, came_back, read_reply, row_of
+from .attempts import (
+    REASKS,
+    TRIES,
+    Attempts,
+    Purse,
+    ask_again,
+    came_back,
+    read_reply,
+    row_of,
+    with_answer,
+)
 from .backends import BatchBackend, Reply, Request
 from .batches import Batch, Journal, key_of
 from .errors import BackendError, BadInput, ErrorKind
@@ -371,7 +381,8 @@ class BatchEngine:
         seen.note(outcome, self.purse.pay(outcome.usage))
         seen.request_id = batch.batch
         if isinstance(outcome, BackendError):
-            why = (outcome.kind, str(outcome), outcome.retryable)
+            said = with_answer(str(outcome), outcome.text)
+            why = (outcome.kind, said, outcome.retryable)
             hopeless = outcome.kind in ("refusal", "truncated", "cancelled")
             spent = seen.failures >= TRIES or seen.timeouts >= _EXPIRED
             if hopeless or spent or not outcome.retryable:
@@ -381,7 +392,7 @@ class BatchEngine:
             if reading.output is not None:
                 return self._end(job, row_of(self.plan, job, seen, reading.output))
             if len(seen.followups) == REASKS:
-                said = f"{reading.reason}\nThe answer was: {outcome.text}"
+                said = with_answer(reading.reason, outcome.text)
                 return self._end(job, row_of(self.plan, job, seen, (reading.kind, said, True)))
             ask_again(seen, outcome, reading)
         self.journal.ask_again(job.key, batch.batch or "", _state(seen))

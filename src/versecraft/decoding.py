@@ -359,10 +359,10 @@ class _Decoder:
         if ended:
             job.settle(Reply(text=said, model=self.name, usage=usage, stop_reason="stop"))
         else:
-            job.settle(self._cut(job, usage))
+            job.settle(self._cut(job, usage, said))
         self._leave(sequence)
 
-    def _cut(self, job: _Job, usage: Usage) -> BackendError:
+    def _cut(self, job: _Job, usage: Usage, said: str) -> BackendError:
         if job.limit == job.request.max_tokens:
             why = f"cut at max_tokens, {job.limit:,}; raise the task's max_tokens"
         else:
@@ -371,7 +371,7 @@ class _Decoder:
                 f"fill the context of {self.context:,}; {self._more()}"
             )
         return BackendError(
-            why, kind="truncated", usage=usage, model=self.name, stop_reason="length"
+            why, kind="truncated", usage=usage, model=self.name, stop_reason="length", text=said
         )
 
 

@@ -103,6 +103,7 @@ class BackendError(VersecraftError):
         model: The model that the server named, if it did.
         request_id: The server's id of the request, if it gave one.
         stop_reason: Why the model stopped, if it said.
+        text: What the model said before it was cut.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class BackendError(VersecraftError):
         model: str | None = None,
         request_id: str | None = None,
         stop_reason: str | None = None,
+        text: str = "",
     ) -> None:
         super().__init__(message)
         self.kind: ErrorKind = kind
@@ -131,3 +133,4 @@ class BackendError(VersecraftError):
         self.model = model
         self.request_id = request_id
         self.stop_reason = stop_reason
+        self.text = text

@@ -18,6 +18,7 @@ from .attempts import (
     from_journal,
     read_reply,
     row_of,
+    with_answer,
 )
 from .backends import Backend, BatchBackend, Reply, Request, deadline_of
 from .batches import Journal
@@ -226,7 +227,7 @@ class _Engine:
                     lost = error.lost
                     if await self._again(error, seen):
                         continue
-                    why = (error.kind, str(error), error.retryable)
+                    why = (error.kind, with_answer(str(error), error.text), error.retryable)
                     return row_of(self.plan, job, seen, why)
                 finally:
                     self._leave(most, lost)
@@ -234,8 +235,7 @@ class _Engine:
                 if reading.output is not None:
                     return row_of(self.plan, job, seen, reading.output)
                 if len(seen.followups) == REASKS or self.stopped:
-                    # The answer was paid for: it is kept with the reason.
-                    said = f"{reading.reason}\nThe answer was: {reply.text}"
+                    said = with_answer(reading.reason, reply.text)
                     return row_of(self.plan, job, seen, (reading.kind, said, True))
                 ask_again(seen, reply, reading)
         except asyncio.CancelledError:

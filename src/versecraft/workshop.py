@@ -164,7 +164,8 @@ class _NoAnswer(Exception):
 
 _REMEDIES = {
     "refusal": "What is refused is not asked again: change the request, or take another backend",
-    "truncated": "It ran on to the token limit: take another model, or one that has learnt to end",
+    "truncated": "It ran on to the token limit; what it said stands in the ledger. Take another "
+    "model, or one that has learnt to end",
     "stale": "Delete that line of the ledger",
     "timeout": "Raise the backend's timeout or try later",
     "http": "See to the server or the key",

@@ -168,6 +168,7 @@ def _reply(answer: Any, model: str) -> Reply:
             f"cut at {facts['usage'].output} tokens; raise the task's max_tokens",
             kind="truncated",
             retryable=True,
+            text=message.get("content") or "",
             **facts,
         )
     return Reply(text=message.get("content") or "", **facts)
