@@ -425,6 +425,10 @@ def test_an_approval_with_something_left_to_fix_is_counted() -> None:
     assert report.figure("targeted change").value == 0.5
     assert report.figure("collateral change").value == pytest.approx(1 / 6)
     assert report.figure("regression").value == 1
+    # Two of eight lines changed: at random a quarter of the named, and of the others.
+    for name in ("targeted change", "collateral change"):
+        assert report.figure(name).baselines == {"at random": 0.25}
+    assert report.figure("approvals contradicted").baselines == {"approving all": 0}
     assert evaluate(sessions=[fine]).figure("approved with open defects").value == 0
 
 

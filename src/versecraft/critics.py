@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .answers import FAILURE_TYPES, Critique, Loc, locate
-from .figures import Better, Figure, Sheet, Specimen, entropy
+from .figures import Better, Figure, Sheet, Specimen, beside, entropy
 from .records import Item, Match, PairItem, Poem, digest
-from .sessions import Session
+from .sessions import Changes, Session
 from .tasks import vague
 from .training_data import ARCHAIC, archaic
 
@@ -46,13 +46,17 @@ MEANS: dict[str, str] = {
     "schema": "First answers that have the shape that was asked for.",
     "quotes": "Quotations that really stand in the poem.",
     "accepted": "First answers that the task would keep: shape, quotations, directions.",
-    "targeted change": "Of the lines that were to change, those that did.",
-    "collateral change": "Of the other lines, those that changed too.",
+    "targeted change": "Of the lines that were to change, those that did. Beside it: had as many "
+    "lines of the same drafts changed at random.",
+    "collateral change": "Of the other lines, those that changed too. Beside it: had as many lines "
+    "changed at random.",
     "regression": "Revisions after which something that held holds no more: a clause of the form, "
-    "words that were to be kept.",
+    "words that were to be kept. Beside it stands nobody: a draft left as it is loses nothing, and "
+    "any other would have to be written for it.",
     "approved with open defects": "Sessions that ended as approved though something was left to be "
-    "fixed. Must be 0.",
-    "approvals contradicted": "Critiques that approve a draft which breaks its form or its brief.",
+    "fixed. Must be 0, and so stands beside nobody.",
+    "approvals contradicted": "Critiques that approve a draft which breaks its form or its brief. "
+    "Beside it: an educator who approves every draft.",
 }
 
 
@@ -251,7 +255,11 @@ def _archaic(poem: Poem) -> list[float]:
 
 
 def loop_figures(sessions: Sequence[Session], *, seed: int) -> list[Figure]:
-    """What the revisions of sessions changed, and whether approvals hold."""
+    """What the revisions of sessions changed, and whether approvals hold.
+
+    Baselines are taken from the same sessions: a poet who changes as many lines, but any of them,
+    and an educator who approves every draft.
+    """
     sheet = Sheet("loop", MEANS, seed=seed)
     revised = [[r.changes for r in s.rounds if r.changes] for s in sessions]
 
@@ -273,4 +281,18 @@ def loop_figures(sessions: Sequence[Session], *, seed: int) -> list[Figure]:
     said = [[r for r in s.rounds if r.critique and r.critique.approved] for s in sessions]
     against = [(float(sum(bool(r.defects) for r in own)), float(len(own))) for own in said]
     sheet.share("approvals contradicted", against, "sessions", "approving critiques", better="low")
-    return sheet.figures
+    read = [bool(r.breaches or r.refused) for s in sessions for r in s.rounds if r.critique]
+    rubber = {"approvals contradicted": sum(read) / len(read)} if read else {}
+    every = [c for own in revised for c in own]
+    return beside(sheet.figures, {"at random": _at_random(every), "approving all": rubber})
+
+
+def _at_random(revisions: Sequence[Changes]) -> dict[str, float]:
+    """What the same revisions would come to, had as many lines changed, drawn at random."""
+    named = sum(len(c.named) for c in revisions)
+    others = sum(c.lines - len(c.named) for c in revisions)
+    hit = sum(len(c.named) * len(c.changed) / c.lines for c in revisions if c.lines)
+    return {
+        "targeted change": hit / max(1, named),
+        "collateral change": (sum(len(c.changed) for c in revisions) - hit) / max(1, others),
+    }
