@@ -368,9 +368,8 @@ class BatchEngine:
             self.journal.over(batch, "collected")
         failed = [row.error for row in rows if row.error and row.error.kind != "refusal"]
         if len(rows) >= _ENOUGH and len(failed) > _MAX_ERROR_RATE * len(rows):
-            self._halt(
-                f"{len(failed)} of {len(rows)} requests failed, the last with: {failed[-1].message}"
-            )
+            last = failed[-1].message.partition("\n")[0]
+            self._halt(f"{len(failed)} of {len(rows)} requests failed, the last with: {last}")
 
     def _take(self, batch: Batch, job: Job, outcome: Reply | BackendError) -> Row | None:
         """The row that a result makes; None when the job is asked again."""

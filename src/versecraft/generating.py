@@ -366,7 +366,7 @@ class _Engine:
         elif not error:
             self.same = ("", 0)
         if len(self.recent) == _WINDOW and sum(self.recent) / _WINDOW > _MAX_ERROR_RATE:
-            last = error.message if error else "see the rows"
+            last = error.message.partition("\n")[0] if error else "see the rows"
             self._halt(
                 f"{sum(self.recent)} of the last {_WINDOW} requests failed, the last with: {last}"
             )
