@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tiny import write_tiny_gguf
 from versecraft.cli import app
 from versecraft.errors import BadInput
 from versecraft.figures import Figure, Report
-from versecraft.phases import Made
-from versecraft.quickstart import STEPS, Stage, quickstart, said
+from versecraft.ledger import read_rows
+from versecraft.phases import LEAVES, RUNS, Made, Project
+from versecraft.quickstart import _STAGES, NEXT, STEPS, Stage, quickstart, said
+from versecraft.reporting import report
+from versecraft.sessions import Session
+from versecraft.standing import standing
 from versecraft.trainers import Checkpoint
+from versecraft.training_data import read_split
 from versecraft.workspace import Workspace
 
 for module in ("llama_cpp", "trl", "sentence_transformers"):
@@ -30,6 +36,7 @@ def test_it_begins_with_the_sample_and_settings_for_two_cores(tmp_path: Path) ->
     assert settings.training.steps == STEPS
     assert settings.training.options["accumulate"] == 2
     assert settings.quotas.canaries == 2
+    assert settings.backends == {"gguf": {"threads": 1}}
     assert settings.roles.opus == settings.roles.local == "replay:runs/sample.jsonl"
     assert begun(tmp_path / "short", 3).settings.training.steps == 3
 
@@ -57,7 +64,7 @@ def test_a_workspace_of_somebody_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_seed_is_paired_and_replayed_in_whole(tmp_path: Path) -> None:
-    lines = []
+    lines: list[str] = []
     for one in quickstart(tmp_path / "q", 1):
         if isinstance(one, Stage) and lines:
             break
@@ -86,3 +93,51 @@ def test_what_was_made_is_said_in_a_line(tmp_path: Path) -> None:
     report = Report(made="2026-01-01", seed=7, models={}, lists=(), items={}, figures=(pure,))
     line = said(Made("final", report, tmp_path))
     assert line == "poet: kind purity 75.0 % (3 of 4 answers)"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of answers that are of no use
+def test_the_whole_way_leads_to_models_a_report_and_a_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All stages, with one step of each training and a base of one layer, which has no skill."""
+    monkeypatch.setattr("versecraft.quickstart._OWN", 1)
+    place = begun(tmp_path / "q", 1)
+    write_tiny_gguf(place.root / "tiny.gguf")
+    config = place.root / "versecraft.toml"
+    text = config.read_text(encoding="utf-8").replace('base = "embedded"', 'base = "tiny.gguf"')
+    config.write_text(text.replace("canaries = 2 ", "canaries = 1 "), encoding="utf-8")
+    done = CliRunner().invoke(app, ["quickstart", str(place.root)])
+    assert done.exit_code == 0, done.output
+    for stage in _STAGES.values():
+        assert stage.title in done.output
+    assert done.stdout.endswith(f"{NEXT}\n")
+    place = Workspace.open(place.root)
+
+    for phase in RUNS:
+        for file in LEAVES[phase]:
+            assert (place.root / file).is_file(), file
+    for name in ("educator-v1", "educator-v2", "poet-v2"):
+        with (place.root / "models" / f"{name}.gguf").open("rb") as model:
+            assert model.read(4) == b"GGUF"
+    educator, poet = (read_split(place.data_set(role)) for role in ("educator", "poet"))
+    rows = [*educator.train, *educator.valid]
+    assert sum(row.quality == "bad" for row in rows) == 0.4 * len(rows) == 64
+    assert len(poet.train) + len(poet.valid) == 48
+    autopsies = read_rows(place.ledger("interim", "autopsy"))[0]
+    own = [row for row in autopsies if "educator-v1.gguf" in row.backend]
+    assert len(own) == 1  # answered or refused with a reason, but asked and written down
+    assert "refused or failed" in done.stdout or own[0].output
+
+    session = Session.read(place.root / "sessions" / "recorded")
+    assert session.approved
+    assert str(session.final) in done.stdout
+    found = report(place)
+    assert found.missing == {}
+    assert [curve.model for curve in found.curves] == ["educator-v1", "educator-v2", "poet-v2"]
+    assert {role.role: round(role.got, 3) for role in found.sets} == {"educator": 0.4, "poet": 0.0}
+    assert not any(one.share is None for one in found.purity)
+    page = (place.root / "report.html").read_text(encoding="utf-8")
+    for section in "corpus pairs mix costs purity losses evaluation workshop left".split():
+        assert f'<section id="{section}">' in page
+    assert standing(Project(place)).stale == []
