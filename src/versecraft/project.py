@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from .backends import Backend, BatchBackend
 from .backwards import pairs_of
@@ -32,6 +33,8 @@ from .workspace import Workspace
 
 __all__ = ["PHASES", "Project", "Step", "steps"]
 
+T = TypeVar("T")
+
 
 class Project:
     """A workspace with what has been read from it so far."""
@@ -40,6 +43,24 @@ class Project:
         self.workspace = workspace
         self._corpus: Corpus | None = None
         self._matches: Matches | None = None
+        self._seen: dict[tuple[str, Step], Any] | None = None
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """While nobody asks anything: each step's items, and what it holds, are read once."""
+        outer, self._seen = self._seen, self._seen if self._seen is not None else {}
+        try:
+            yield
+        finally:
+            self._seen = outer
+
+    def _once(self, what: str, step: Step, read: Callable[[], T]) -> T:
+        if self._seen is None:
+            return read()
+        if (what, step) not in self._seen:
+            self._seen[what, step] = read()
+        found: T = self._seen[what, step]
+        return found
 
     @property
     def corpus(self) -> Corpus:
@@ -161,13 +182,15 @@ class Project:
 
     def items(self, step: Step) -> list[Item]:
         """The items of a step."""
-        settings = self.workspace.settings
-        task, orders = get_task(step.task), settings.matching.orders
-        return items(task, step.items(self), orders=orders, seed=settings.seed)
+        wanted = self.workspace.settings
+        task, orders = get_task(step.task), wanted.matching.orders
+        return self._once(
+            "items", step, lambda: items(task, step.items(self), orders=orders, seed=wanted.seed)
+        )
 
     def run(self, step: Step) -> Run:
         """What the ledger of a step holds."""
-        return self.run_of(step, self.items(step))
+        return self._once("run", step, lambda: self.run_of(step, self.items(step)))
 
     def run_of(self, step: Step, items: Iterable[Item]) -> Run:
         """What the ledger of a step holds for the given items, as a reader left it."""
@@ -177,14 +200,22 @@ class Project:
 
     def runs(self, phase: str | None = None) -> Iterator[Run]:
         """What every step that has a ledger holds, or those of one phase."""
+        return map(self.run, self._begun(phase))
+
+    def _begun(self, phase: str | None) -> Iterator[Step]:
         for step in steps(phase):
             if self.workspace.ledger(step.phase, step.task).is_file():
-                yield self.run(step)
+                yield step
 
     def examples(self, phase: str | None = None, role: Role | None = None) -> Iterator[Example]:
         """The training rows of every step that has a ledger; those of one phase, of one role."""
-        for run in self.runs(phase):
-            yield from _examples(run, role)
+        for step in self._begun(phase):
+            yield from self._once(f"rows of {role}", step, partial(self._examples, step, role))
+
+    def _examples(self, step: Step, role: Role | None) -> list[Example]:
+        run = self.run(step)
+        rows = list(run.examples()) if role in (None, run.task.role) else []
+        return [*rows, *(pairs_of(run) if role in (None, "poet") else ())]
 
     def spent(self) -> float:
         """Dollars that all ledgers have cost so far."""
@@ -212,15 +243,14 @@ class Project:
         """
         settings = self.workspace.settings
         seed = settings.seed if seed is None else seed
-        runs = list(self.runs(phase))
-        mixture = Balancer(
+        balancer = Balancer(
             bad_share=settings.balance.bad_share if bad_share is None else bad_share,
             min_tasks=settings.balance.min_tasks if min_tasks is None else min_tasks,
             seed=seed,
-        ).balance(
-            (e for run in runs for e in _examples(run, role)),
-            dropped=[d for run in runs if run.task.role == role for d in run.dropped],
         )
+        with self.at_rest():
+            gone = [d for run in self.runs(phase) if run.task.role == role for d in run.dropped]
+            mixture = balancer.balance(self.examples(phase, role), dropped=gone)
         data = build_dataset(
             mixture, role=role, valid=settings.balance.valid, seed=seed, cost=self.spent()
         )
@@ -302,10 +332,3 @@ class Project:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, self.left(step))
         return file
-
-
-def _examples(run: Run, role: Role | None = None) -> Iterator[Example]:
-    if role in (None, run.task.role):
-        yield from run.examples()
-    if role in (None, "poet"):
-        yield from pairs_of(run)

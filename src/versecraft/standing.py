@@ -62,10 +62,10 @@ class Standing:
 
 def standing(project: Project) -> Standing:
     """Counts what the ledgers hold, and finds what is stale. No model is asked."""
-    with warnings.catch_warnings():
+    found = Standing()
+    _look_at_matches(project, found)
+    with warnings.catch_warnings(), project.at_rest():
         warnings.simplefilter("ignore", RuntimeWarning)  # of answers left out: they are counted
-        found = Standing()
-        _look_at_matches(project, found)
         for step in steps():
             _look_at_step(project, step, found)
         sets = _DataSets(project)
