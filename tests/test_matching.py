@@ -107,6 +107,13 @@ def test_random_partners_follow_the_seed_and_claim_nothing():
     assert {(m.similarity, m.shares_topic) for m in first} == {(0.0, False)}
 
 
+def test_a_changed_poem_leaves_the_random_partners_of_the_others():
+    good = [poem("sea", n, "good", lines=n % 9 + 1) for n in range(200)]
+    before = matcher(strategy="random").fit(good).match(BAD)
+    after = matcher(strategy="random").fit(good).match([*BAD[1:], poem("snow", 99, "bad")])
+    assert len(set(ids(before)) & set(ids(after))) >= len(BAD) - 2
+
+
 def test_a_partner_has_at_most_twice_and_at_least_half_the_words():
     good = [poem("sea", n, "good", lines=n) for n in (1, 2, 3, 20)] + [poem("snow", 9, "good")]
     for lines, fitting in ((10, {20}), (1, {1, 2})):

@@ -44,7 +44,7 @@ DIMS = 48
 HOSTS = 4  # poems that each piece is put into
 FOLDS = 3
 USED = 1500  # real poems to learn from; hard ones are looked for among others
-SEARCHED, HARD = 3000, 800  # so many are looked at, and so many of them added
+SEARCHED, HARD = 7000, 1600  # so many are looked at, and so many of them added
 
 
 @dataclass
@@ -427,7 +427,7 @@ def train(texts: list[Text], model: classifier.Weights, quick: bool = False):
         np.vstack(rows),
         leak,
         weight,
-        max_iter=100,
+        max_iter=160,
         max_leaf_nodes=10,
         learning_rate=0.08,
         max_features=0.2,

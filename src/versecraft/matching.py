@@ -8,6 +8,8 @@ removed, shared rare words are added, and a partner is of like length and by ano
 
 from __future__ import annotations
 
+import bisect
+import hashlib
 import json
 import math
 import re
@@ -270,13 +272,21 @@ class Matcher:
         return Matches(tuple(choose(poems)))
 
     def _random(self, poems: Sequence[Poem]) -> Iterator[Match]:
-        import numpy as np
+        # Each poem draws by its own id, so that one that is changed leaves the others' partners.
+        drawn = sorted(range(len(self.good_)), key=lambda k: self._drawn(self.good_[k].id))
+        places = [self._drawn(self.good_[k].id) for k in drawn]
+        free = set(range(len(drawn)))
+        for rank in range(1, self.k + 1):
+            for bad in poems:
+                at = bisect.bisect(places, self._drawn(f"{bad.id} {rank}")) % len(drawn)
+                while at not in free:
+                    at = (at + 1) % len(drawn)
+                free.remove(at)
+                good = self.good_[drawn[at]]
+                yield Match(bad=bad, good=good, similarity=0, shares_topic=False, rank=rank)
 
-        drawn = np.random.default_rng(self.seed).permutation(len(self.good_))
-        for n in range(len(poems) * self.k):
-            rank, row = divmod(n, len(poems))
-            good = self.good_[drawn[n]]
-            yield Match(bad=poems[row], good=good, similarity=0, shares_topic=False, rank=rank + 1)
+    def _drawn(self, name: str) -> str:
+        return hashlib.sha256(f"{self.seed} {name}".encode()).hexdigest()
 
     def _topical(self, poems: Sequence[Poem]) -> Iterator[Match]:
         import numpy as np
