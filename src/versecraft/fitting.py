@@ -149,11 +149,13 @@ class _Run:
         self._check_batch()
         begun = time.monotonic() - before.get("seconds", 0.0)
         first = before.get("valid_loss_before")
-        if self.held and last is None:
-            first = self.trainer.evaluate()["eval_loss"]
-        for callback in self._callbacks(begun, first):
-            self.trainer.add_callback(callback)
+        self.bar.open(self.settings.progress)
         try:
+            if self.held and last is None:
+                self.bar.say(f"what the base model makes of the {len(self.held)} rows held out")
+                first = self.trainer.evaluate()["eval_loss"]
+            for callback in self._callbacks(begun, first):
+                self.trainer.add_callback(callback)
             result = self.trainer.train(resume_from_checkpoint=str(last) if last else None)
         finally:
             self.bar.close(self.trainer.state.global_step)
@@ -268,7 +270,7 @@ class _Run:
             """Shows progress, and marks each checkpoint when it is whole."""
 
             def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-                bar.open(run.settings.progress, state.global_step)
+                bar.show(state.global_step)
 
             def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
                 logs = more["logs"]
@@ -346,7 +348,7 @@ class _Bar:
         self._lines = False
         self._said = 0.0
 
-    def open(self, shown: bool, step: int) -> None:
+    def open(self, shown: bool) -> None:
         from rich.console import Console
         from rich.progress import Progress
 
@@ -355,15 +357,21 @@ class _Bar:
         if shown and not self._lines:
             self._bar = Progress(console=console)
             self._bar.start()
-            self._bar.add_task(self.name, total=self.total, completed=step)
+            self._bar.add_task(self.name, total=self.total)
 
     def show(self, step: int) -> None:
         said = " ".join(f"{k.replace('eval', 'valid')} {v:.3f}" for k, v in self.losses.items())
         if self._bar is not None:
             self._bar.update(0, completed=step, description=f"{self.name} {said}")
-        elif self._lines and time.monotonic() - self._said > 10:
+        elif time.monotonic() - self._said > 10:
+            self.say(f"step {step:,} of {self.total:,} {said}")
+
+    def say(self, what: str) -> None:
+        if self._bar is not None:
+            self._bar.update(0, description=f"{self.name}: {what}")
+        elif self._lines:
             self._said = time.monotonic()
-            line = f"{self.name}: step {step:,} of {self.total:,} {said}"
+            line = f"{self.name}: {what}"
             print(line, file=sys.stderr, flush=True)  # noqa: T201 -- the plain form of the bar
 
     def close(self, step: int) -> None:

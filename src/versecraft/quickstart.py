@@ -23,7 +23,7 @@ from .workspace import CONFIG, Workspace
 __all__ = ["NEXT", "STEPS", "Stage", "quickstart", "said"]
 
 STEPS = 12
-"""Steps of each of the three trainings: about ten minutes on two cores for all that is done."""
+"""Steps of each of the three trainings: about nine minutes on two cores for all that is done."""
 
 REQUEST = "a short poem about rust on a garden gate"
 RECORDED = (

@@ -25,7 +25,7 @@ def quickstart(
 
     Pairs, replayed answers of a teacher, educator v1, its own answers, the balanced set, educator
     v2 and poet v2, their evaluation, two sessions of the workshop, report.html. Says what happens
-    and why. Takes about ten minutes on two cores; run it again to go on after a stop.
+    and why. Takes about nine minutes on two cores; run it again to go on after a stop.
 
     Example: versecraft quickstart --steps 2
     """
