@@ -243,7 +243,7 @@ def test_the_foreign_line_alone_makes_the_difference() -> None:
         classify(clean.text).clean and not classify(leak.text).clean
         for clean, leak in cases.pairs()[::3]
     ]
-    assert sum(both) >= 0.7 * len(both)
+    assert sum(both) >= 0.65 * len(both)
 
 
 @pytest.mark.skipif(not GOOD.exists(), reason=f"{GOOD} is not there")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Matrix = NDArray[Any]
 
 
-FOREIGN = 0.87
+FOREIGN = 0.89
 """How sure the classifier has to be of a text before it counts as no poem alone."""
 KIN = 0.5
 """How sure of a line before it is marked in such a text; else the line most in doubt is."""
