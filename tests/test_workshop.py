@@ -256,7 +256,7 @@ def test_a_clause_of_the_form_that_held_and_is_broken_makes_a_draft_worse() -> N
     assert not any("Task: critique" in turn and "poured" in turn for turn in teacher.turns)
 
 
-@pytest.mark.parametrize("line", ["I", "ah", "hm" * 100, "I " + "hm" * 100])
+@pytest.mark.parametrize("line", ["I", "Tea", "A " + "la" * 100, "I " + "hm" * 100])
 def test_a_breach_at_a_line_too_short_or_long_to_quote_is_mended_too(line: str) -> None:
     poem = UNRHYMED.replace("A spoon lies by the silver box.", line)
     for draft in (poem, "\n".join(reversed(poem.split("\n")))):
