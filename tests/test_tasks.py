@@ -366,7 +366,8 @@ def test_the_brief_of_a_prose_poem_counts_paragraphs() -> None:
 )
 def test_a_poem_may_hold_one_odd_line(line: str) -> None:
     item = BriefItem(brief=Brief.model_validate(BRIEF))
-    assert verdict("poem", item, f"The kettle ticks.\n{line}\nNobody comes.") is None
+    poem = f"The kettle ticks upon the hob.\nThe parcel has a slip:\n{line}\nNobody comes for it."
+    assert verdict("poem", item, poem) is None
 
 
 @pytest.mark.parametrize(
