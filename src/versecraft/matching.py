@@ -273,16 +273,12 @@ class Matcher:
 
     def _random(self, poems: Sequence[Poem]) -> Iterator[Match]:
         # Each poem draws by its own id, so that one that is changed leaves the others' partners.
-        drawn = sorted(range(len(self.good_)), key=lambda k: self._drawn(self.good_[k].id))
-        places = [self._drawn(self.good_[k].id) for k in drawn]
-        free = set(range(len(drawn)))
+        ring = {self._drawn(good.id): good for good in self.good_}
+        free = sorted(ring)
         for rank in range(1, self.k + 1):
             for bad in poems:
-                at = bisect.bisect(places, self._drawn(f"{bad.id} {rank}")) % len(drawn)
-                while at not in free:
-                    at = (at + 1) % len(drawn)
-                free.remove(at)
-                good = self.good_[drawn[at]]
+                at = bisect.bisect(free, self._drawn(f"{bad.id} {rank}")) % len(free)
+                good = ring[free.pop(at)]
                 yield Match(bad=bad, good=good, similarity=0, shares_topic=False, rank=rank)
 
     def _drawn(self, name: str) -> str:
