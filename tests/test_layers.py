@@ -17,7 +17,7 @@ SRC = Path(__file__).parents[1] / "src" / "versecraft"
 LAYERS = (
     {
         "errors", "answers", "records", "kinds", "phrases", "prosody", "pages", "repairs", "rules",
-        "lines", "classifier", "lexicon",
+        "lines", "classifier", "encoder", "lexicon",
         "revisions", "languages", "sounds", "meters", "forms", "rendering",
         "schemes", "clauses",
     },

@@ -1,10 +1,11 @@
 """Measures `versecraft.classify` on leaks, look-alikes, pairs and real poems.
 
-    python bench/kinds/measure.py [POEMS.jsonl.gz] [--weights FILE] [--every N]
+    python bench/kinds/measure.py [POEMS.jsonl.gz] [--weights FILE] [--encoder FILE] [--every N]
 
 Leaks are counted by shape, for the shapes that are built on and for the third that is held out;
-the figures on held-out shapes mean something for weights of `train.py --held-out` only. Of the real
-poems those of the half that trains nothing are counted apart; --every looks at each Nth only.
+the figures on held-out shapes mean something for weights of `train.py --held-out` (--weights) and
+`tune.py --held-out` (--encoder) only. Of the real poems those of the half that trains nothing are
+counted apart; --every looks at each Nth only.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from pathlib import Path
 import numpy as np
 from cases import Case, clean_poems, composed, corpus, fraction, held_out, pairs, pieces, written
 
-from versecraft import kinds
-from versecraft.classifier import unpacked
+from versecraft import classifier, encoder, kinds
 
 
 def leaks() -> list[Case]:
@@ -48,12 +48,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("poems", type=Path, nargs="?")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--encoder", type=Path)
     parser.add_argument("--every", type=int, default=1)
     asked = parser.parse_args()
-    if asked.weights:
-        with np.load(asked.weights, allow_pickle=False) as stored:
-            model = unpacked({name: stored[name] for name in stored.files})
-        kinds.weights = lambda: model
+    for name, module, path in (
+        ("weights", classifier, asked.weights),
+        ("trained", encoder, asked.encoder),
+    ):
+        if path:
+            with np.load(path, allow_pickle=False) as stored:
+                model = module.unpacked({name: stored[name] for name in stored.files})
+            setattr(kinds, name, lambda model=model: model)
     verdict = kinds.classify
 
     found, layers = defaultdict(list), {False: defaultdict(int), True: defaultdict(int)}

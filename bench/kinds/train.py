@@ -61,7 +61,7 @@ class Text:
     part: int = 0
 
 
-def training_texts(poems: list[str], held: bool, seed: int = 7) -> list[Text]:
+def training_texts(poems: list[str], held: bool, hosts: int = HOSTS, seed: int = 7) -> list[Text]:
     """All texts to learn from."""
     draw = random.Random(seed)
 
@@ -86,7 +86,7 @@ def training_texts(poems: list[str], held: bool, seed: int = 7) -> list[Text]:
 
     for piece in [p for p in pieces() if not out(p["shape"])]:
         once = piece["where"] == "whole"
-        for n in range(1 if once else HOSTS):
+        for n in range(1 if once else hosts):
             cases.append((composed(piece, host(n), draw), 3.0 if once else 1.0))
     for piece in filter(None, map(lent, leaks)):
         cases += [(composed(piece, host(n), draw), 1.0) for n in (0, 4)]

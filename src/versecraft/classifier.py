@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     Matrix = NDArray[Any]
 
 
-FOREIGN = 0.89
-"""How sure the classifier has to be of a text before it counts as no poem alone."""
-KIN = 0.5
-"""How sure of a line before it is marked in such a text; else the line most in doubt is."""
-FAINT = 0.38
-"""How sure of that line at the least."""
-
-
 class Read(NamedTuple):
     """What the words of some lines say, before any weight but those of the vectors.
 
@@ -142,15 +134,6 @@ class Weights:
         rows = self.features(lines)
         odds = grown(rows, self.trees)
         return odds, float(grown(summed(rows, odds), self.text_trees)[0])
-
-    def chances(self, lines: list[Line]) -> tuple[float, list[float]]:
-        """How sure it is that a text is no poem alone, and for each line that it is foreign."""
-        import numpy as np
-
-        if not lines:
-            return 0.0, []
-        odds, whole = self.odds(lines)
-        return float(1 / (1 + np.exp(-whole))), (1 / (1 + np.exp(-odds))).tolist()
 
 
 def summed(rows: Matrix, odds: Matrix) -> Matrix:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from .classifier import FAINT, FOREIGN, KIN, weights
+from .classifier import weights
+from .encoder import trained
 from .lines import Line, lines_of
 from .records import Kind as Kind
 from .records import Record
@@ -17,6 +18,16 @@ from .rules import certain, doubtful
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+FOREIGN = 0.89
+"""How sure the classifier has to be of a text before it counts as no poem alone."""
+KIN = 0.5
+"""How sure of a line before it is marked in such a text; else the line most in doubt is."""
+FAINT = 0.38
+"""How sure of that line at the least."""
+DOUBT = -2.0
+"""Log-odds by the trees from which the transformer is asked too."""
+_INTERCEPT, _TREES, _LOUDEST, _WHOLE = -0.18, 0.61, 0.14, 0.20
 
 CHAT_SETTINGS: Mapping[str, Any] = {
     "enable_thinking": False,
@@ -136,7 +147,7 @@ def classify(text: str, brief: str | None = None) -> KindReport:
     layers: dict[int, Layer] = dict.fromkeys(found, "rules")
     lines = lines_of(text)
     refrains = _refrains(lines)
-    sure, chances = weights().chances(lines)
+    sure, chances = _chances(lines)
     loudest = max(chances, default=0.0)
     chances = [0.0 if x.number in refrains else c for x, c in zip(lines, chances, strict=True)]
     highest = max(chances, default=0.0)
@@ -168,6 +179,23 @@ def classify(text: str, brief: str | None = None) -> KindReport:
         confidence = max((report.confidence for report in reports), default=1.0)
     kind = Kind.POEM if clean else _labelled(text, verse) if reports else None
     return KindReport(kind=kind, clean=clean, lines=reports, confidence=confidence, text=text)
+
+
+def _chances(lines: list[Line]) -> tuple[float, list[float]]:
+    """How sure it is that a text is no poem alone, and for each line that it is foreign.
+
+    Trees look at every text; the transformer reads those that they do not take for verse.
+    """
+    import numpy as np
+
+    if not lines:
+        return 0.0, []
+    odds, whole = weights().odds(lines)
+    if whole > DOUBT:
+        read, text = trained().odds(lines, odds)
+        whole = _INTERCEPT + _TREES * whole + _LOUDEST * float(read.max()) + _WHOLE * text
+        odds = (odds + read) / 2
+    return float(1 / (1 + np.exp(-whole))), (1 / (1 + np.exp(-odds))).tolist()
 
 
 def _refrains(lines: list[Line]) -> set[int]:
