@@ -19,15 +19,15 @@ from .rules import certain, doubtful
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-FOREIGN = 0.89
+FOREIGN = 0.91
 """How sure the classifier has to be of a text before it counts as no poem alone."""
 KIN = 0.5
 """How sure of a line before it is marked in such a text; else the line most in doubt is."""
 FAINT = 0.38
 """How sure of that line at the least."""
-DOUBT = -2.0
-"""Log-odds by the trees from which the transformer is asked too."""
-_INTERCEPT, _TREES, _LOUDEST, _WHOLE = -0.18, 0.61, 0.14, 0.20
+DOUBT = -0.5
+"""Log-odds by the trees from which the transformer is asked: below, it could not outvote them."""
+_TREES, _TRANSFORMER, _NEITHER = 0.6, 0.34, -0.2
 
 CHAT_SETTINGS: Mapping[str, Any] = {
     "enable_thinking": False,
@@ -193,7 +193,7 @@ def _chances(lines: list[Line]) -> tuple[float, list[float]]:
     odds, whole = weights().odds(lines)
     if whole > DOUBT:
         read, text = trained().odds(lines, odds)
-        whole = _INTERCEPT + _TREES * whole + _LOUDEST * float(read.max()) + _WHOLE * text
+        whole = _TREES * whole + _TRANSFORMER * text + _NEITHER
         odds = (odds + read) / 2
     return float(1 / (1 + np.exp(-whole))), (1 / (1 + np.exp(-odds))).tolist()
 
