@@ -219,7 +219,7 @@ class Seen:
                     for x in (self.table, self.digests, self.bits)
                 )
             if token[0].isalpha():
-                pieces = _split(token, weights.pieces)
+                pieces = spelt(token.replace("'", ""), weights.pieces)
                 vectors = weights.vectors
                 vector = vectors[pieces].sum(0) if pieces else np.zeros(vectors.shape[1])
                 self.table[n] = np.append(facts(token), vector)
@@ -235,9 +235,9 @@ def _digest(token: str) -> int:
     return crc32(token.encode("utf-8", "replace")) + 3
 
 
-def _split(word: str, pieces: Mapping[str, int]) -> list[int]:
+def spelt(word: str, pieces: Mapping[str, int]) -> list[int]:
     """The word pieces of a word, longest first; nothing for one that cannot be spelt."""
-    word = word.replace("'", "")[:40]
+    word = word[:40]
     rows, begin = [], 0
     while begin < len(word):
         for end in range(len(word), begin, -1):
@@ -312,11 +312,16 @@ def _sum(rows: Matrix, trees: Trees, roots: Matrix) -> Matrix:
 @cache
 def weights() -> Weights:
     """The weights that ship."""
+    return unpacked(shipped("kinds.npz"))
+
+
+def shipped(name: str) -> dict[str, Matrix]:
+    """The arrays of a file that comes with the package."""
     import numpy as np
 
-    path = resources.files("versecraft").joinpath("data", "kinds.npz")
+    path = resources.files("versecraft").joinpath("data", name)
     with resources.as_file(path) as file, np.load(file, allow_pickle=False) as stored:
-        return unpacked({name: stored[name] for name in stored.files})
+        return {array: stored[array] for array in stored.files}
 
 
 def unpacked(stored: Mapping[str, Matrix]) -> Weights:

@@ -12,9 +12,9 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from .classifier import shipped, spelt
 from .lines import Line
 
 if TYPE_CHECKING:
@@ -42,24 +42,9 @@ def tokens(lines: Sequence[Line], pieces: Mapping[str, int]) -> list[list[int]]:
         small = "".join(c for c in small if unicodedata.category(c) != "Mn")
         ids = [BLANK] if last is not None and line.number > last + 1 else []
         for word in _PART.findall(small)[:_LONGEST]:
-            ids += _spelt(word[:40], pieces)
+            ids += spelt(word, pieces) or [UNKNOWN]
         rows.append([*ids[:_LONGEST], LOW_END if line.text[:1].islower() else END])
         last = line.number
-    return rows
-
-
-def _spelt(word: str, pieces: Mapping[str, int]) -> list[int]:
-    """The pieces of a word, longest first."""
-    rows, begin = [], 0
-    while begin < len(word):
-        for end in range(min(len(word), begin + 20), begin, -1):
-            row = pieces.get(("##" if begin else "") + word[begin:end])
-            if row is not None:
-                rows.append(row)
-                begin = end
-                break
-        else:
-            return [UNKNOWN]
     return rows
 
 
@@ -148,11 +133,7 @@ def _normed(state: Matrix, gains: Matrix) -> Matrix:
 @cache
 def trained() -> Encoder:
     """The weights that ship."""
-    import numpy as np
-
-    path = resources.files("versecraft").joinpath("data", "encoder.npz")
-    with resources.as_file(path) as file, np.load(file, allow_pickle=False) as stored:
-        return unpacked({name: stored[name] for name in stored.files})
+    return unpacked(shipped("encoder.npz"))
 
 
 def unpacked(stored: Mapping[str, Matrix]) -> Encoder:
